@@ -1,0 +1,30 @@
+/** Claims of one process (B4): a map. Everything is synchronous, so claim-then-read and write-then-locate cannot miss each other. */
+import type { ClaimHolder, Claims } from '../../core/ports.ts'
+
+export function createClaims(): Claims {
+  const holders = new Map<string, { holder: ClaimHolder; epoch: number }>()
+  let lastEpoch = 0
+  return {
+    claim(device, holder) {
+      const before = holders.get(device)
+      lastEpoch++
+      holders.set(device, { holder, epoch: lastEpoch })
+      before?.holder.onLost('takeover')
+      return lastEpoch
+    },
+    release(device, epoch) {
+      if (holders.get(device)?.epoch === epoch) holders.delete(device)
+    },
+    wake(device, row) {
+      const found = holders.get(device)
+      found?.holder.onWake(row)
+      return found !== undefined
+    },
+    evict(device, reason) {
+      const found = holders.get(device)
+      if (found === undefined) return
+      holders.delete(device)
+      found.holder.onLost(reason)
+    },
+  }
+}

@@ -1,0 +1,131 @@
+/** Users, devices and tokens in SQLite: reads by primary key on the read connection, with a bounded cache; writes durable. */
+import { timingSafeEqual } from 'node:crypto'
+import type { SQLInputValue } from 'node:sqlite'
+import type { Account, Device, Directory, Kind } from '../../core/ports.ts'
+import { CommitFault } from './commits.ts'
+import type { StatementName } from './schema.ts'
+import { prepared, type Store } from './store.ts'
+
+const ACCOUNTS_CACHED_MAX = 20_000
+const ACCOUNT = 'SELECT user, kind, handle, owner FROM users WHERE user = ?'
+const HANDLE = 'SELECT user FROM users WHERE handle = ?'
+const DEVICE = 'SELECT user, token_hash, revoked_ms FROM devices WHERE id = ?'
+const DEVICES = `SELECT id, number, registration_id, numbered FROM devices
+  WHERE user = ? AND revoked_ms = 0 ORDER BY number`
+const GRANTS = 'SELECT peer FROM grants WHERE owner = ?'
+const NO_HASH = Buffer.alloc(32)
+
+/** 16 bytes as the latin1 string that keys maps. */
+const keyOf = (user: Uint8Array): string => Buffer.from(user).toString('latin1')
+
+/** An id or a handle is taken. */
+export class ConflictFault extends Error {
+  readonly code = 'conflict'
+}
+
+function readAccount(store: Store, user: Uint8Array): Account | undefined {
+  const { reader } = store
+  const row = prepared(reader, ACCOUNT).get(user)
+  if (row === undefined) return undefined
+  const devices = prepared(reader, DEVICES)
+    .all(user)
+    .map(
+      (found): Device => ({
+        id: found['id'] as string,
+        number: found['number'] as number,
+        registrationId: found['registration_id'] as number,
+        numbered: found['numbered'] === 1,
+      }),
+    )
+  const owner = row['owner'] as Uint8Array | null
+  const own = Uint8Array.from(row['user'] as Uint8Array)
+  return {
+    user: own,
+    key: keyOf(own),
+    kind: row['kind'] as Kind,
+    handle: (row['handle'] as string | null) ?? undefined,
+    owner: owner === null ? undefined : keyOf(owner),
+    allowed: new Set(
+      prepared(reader, GRANTS)
+        .all(own)
+        .map((grant) => keyOf(grant['peer'] as Uint8Array)),
+    ),
+    devices,
+  }
+}
+
+/** Opens the directory over the store; one process owns it, so the cache is never older than a commit. */
+export function createDirectory(store: Store): Directory {
+  const { reader } = store
+  const cache = new Map<string, Account>()
+  let version = 1
+
+  function accountOf(user: Uint8Array): Account | undefined {
+    const key = keyOf(user)
+    let account = cache.get(key)
+    if (account === undefined) {
+      account = readAccount(store, user)
+      if (account === undefined) return undefined
+      if (cache.size >= ACCOUNTS_CACHED_MAX) cache.delete(cache.keys().next().value as string)
+      cache.set(key, account)
+    }
+    return account
+  }
+
+  async function write(statements: [StatementName, ...SQLInputValue[]][], touched: Uint8Array[]): Promise<readonly number[]> {
+    try {
+      return await store.commits.alone(statements)
+    } catch (error) {
+      if (error instanceof CommitFault && error.isConflict) throw new ConflictFault('an id or handle is taken')
+      throw error
+    } finally {
+      for (const user of touched) cache.delete(keyOf(user))
+      version++
+    }
+  }
+
+  return {
+    version: () => version,
+    async authenticate(id, tokenHash) {
+      const row = prepared(reader, DEVICE).get(id)
+      // The comparison is made for unknown devices too, so that answers take the same time.
+      const known = timingSafeEqual(Buffer.from((row?.['token_hash'] as Uint8Array) ?? NO_HASH), tokenHash)
+      if (row === undefined || !known || row['revoked_ms'] !== 0) return undefined
+      const account = accountOf(row['user'] as Uint8Array)
+      const device = account?.devices.find((candidate) => candidate.id === id)
+      return account && device && { account, device }
+    },
+    account: async (user) => accountOf(user),
+    async accountByHandle(handle) {
+      const row = prepared(reader, HANDLE).get(handle)
+      return row && accountOf(row['user'] as Uint8Array)
+    },
+    async accountOfDevice(id) {
+      const row = prepared(reader, DEVICE).get(id)
+      return row?.['revoked_ms'] === 0 ? accountOf(row['user'] as Uint8Array) : undefined
+    },
+    async create(accounts, devices) {
+      const now = store.now()
+      await write(
+        [
+          ...accounts.map((a): [StatementName, ...SQLInputValue[]] => [
+            'insertUser', a.user, a.kind, a.handle ?? null, a.owner ?? null, now, // biome-ignore format: one row
+          ]),
+          ...devices.map((d): [StatementName, ...SQLInputValue[]] => [
+            'insertDevice', d.id, d.user, d.number, d.registrationId, d.numbered ? 1 : 0, d.tokenHash, now, // biome-ignore format: one row
+          ]),
+        ],
+        devices.map((d) => d.user),
+      )
+    },
+    async allow(owner, peer) {
+      await write([['insertGrant', owner, peer]], [owner])
+    },
+    async revoke(id) {
+      const row = prepared(reader, DEVICE).get(id)
+      if (row === undefined) return false
+      await write([['revokeDevice', store.now(), id]], [row['user'] as Uint8Array])
+      return true
+    },
+  }
+}

@@ -1,0 +1,197 @@
+/** Inboxes over the tail and `settled` (C1): pages merge both by position; acknowledgements ride on the next commit (B3). */
+import type { Inbox, Mark, RequestRecord, Row } from '../../core/ports.ts'
+import { ackBytesMax, STATE_BYTES_MAX, writeAck, writeDrop, writeState } from './journal.ts'
+import { bytesOf, prepared, type Store, stateOf } from './store.ts'
+import {
+  ACKED,
+  type DeviceState,
+  endRecord,
+  endRow,
+  firstAbove,
+  GONE,
+  LIVE,
+  MOVING,
+  SETTLED,
+  type TailRecord,
+  type TailRow,
+} from './tail.ts'
+
+/** A page ends early at this many bytes. */
+const PAGE_BYTES_MAX = 1 << 20
+/** B2: 63 slots of 1,024 packet ids. */
+const SLOTS = 63
+
+const MARK = 'SELECT up_to FROM marks WHERE by_user = ? AND peer = ?'
+const SETTLED_PAGE = `SELECT seq, sub, kind, peer, expires_ms, body FROM settled
+  WHERE device = ? AND (seq > ? OR (seq = ? AND sub > ?)) AND seq >= ? ORDER BY seq, sub LIMIT ?`
+
+function settledPage(store: Store, device: DeviceState, seq: number, sub: number, limit: number): TailRow[] {
+  const rows: TailRow[] = []
+  let bytes = 0
+  for (const found of prepared(store.reader, SETTLED_PAGE).iterate(device.id, seq, seq, sub, seq, limit)) {
+    const source = found['body'] as Uint8Array
+    rows.push({
+      device: device.id,
+      seq: found['seq'] as number,
+      sub: found['sub'] as number,
+      kind: found['kind'] as Row['kind'],
+      peer: found['peer'] as string,
+      expiresMs: found['expires_ms'] as number,
+      source,
+      start: 0,
+      end: source.length,
+      chunk: undefined,
+      state: SETTLED,
+    })
+    bytes += source.length
+    if (bytes > PAGE_BYTES_MAX) break
+  }
+  return rows
+}
+
+function tailPage(store: Store, device: DeviceState, seq: number, sub: number, limit: number): Row[] {
+  const rows: Row[] = []
+  let bytes = 0
+  for (let i = firstAbove(device, seq, sub); i < device.rows.length && rows.length < limit; i++) {
+    const row = device.rows[i] as TailRow
+    if (row.state !== LIVE && row.state !== MOVING) continue
+    const source = row.chunk && bytesOf(store, row.chunk)
+    if (source === undefined) return rows
+    row.source = source
+    rows.push(row)
+    bytes += row.end - row.start
+    if (bytes > PAGE_BYTES_MAX) break
+  }
+  return rows
+}
+
+function page(store: Store, id: string, seq: number, sub: number, limit: number): Row[] {
+  const device = stateOf(store, id)
+  if (device.settledMaxSeq > seq) {
+    const rows = settledPage(store, device, seq, sub, limit)
+    if (rows.length > 0) return rows
+  }
+  const rows = tailPage(store, device, seq, sub, limit)
+  // The bytes of a row may have moved to `settled` in a commit that this thread has not heard of yet.
+  return rows.length > 0 || firstAbove(device, seq, sub) === device.rows.length
+    ? rows
+    : settledPage(store, device, seq, sub, limit)
+}
+
+/** One journal op, and deletes for what is beyond the tail; rows leave the memory when it is durable. */
+function acknowledge(
+  store: Store,
+  id: string,
+  rows: readonly Row[],
+  stamps: readonly number[],
+  marks: readonly Mark[],
+): void {
+  const { commits, tail } = store
+  const device = stateOf(store, id)
+  const chunk = commits.reserve(ackBytesMax(rows.length, stamps.length, marks.length))
+  chunk.used = writeAck(chunk.bytes as Buffer, chunk.used, id, rows, stamps, marks)
+  const before: number[] = []
+  for (const row of rows as readonly TailRow[]) {
+    before.push(row.state)
+    if (row.state === MOVING || row.state === SETTLED) commits.run('deleteSettled', id, row.seq, row.sub)
+    if (row.state === LIVE) row.state = ACKED
+  }
+  const ended: TailRecord[] = []
+  for (const stamp of stamps) {
+    const record = device.records.get(stamp)
+    if (record === undefined) continue
+    if (record.state !== LIVE) commits.run('deleteRecord', id, stamp)
+    else record.state = ACKED
+    ended.push(record)
+  }
+  for (const mark of marks) {
+    const key = mark.by + mark.peer
+    const pending = tail.pendingMarks.get(key)
+    if (pending === undefined || pending.upTo < mark.upTo) tail.pendingMarks.set(key, { ...mark, chunk })
+  }
+  commits.after((fault) => {
+    rows.forEach((row, i) => {
+      const known = row as TailRow
+      if (fault === undefined) {
+        if (known.state === SETTLED) device.settledRows--
+        endRow(tail, device, known, GONE)
+      } else if (known.state === ACKED) known.state = before[i] as number
+    })
+    for (const record of ended) {
+      if (fault === undefined) endRecord(device, record)
+      else if (record.state === ACKED) record.state = LIVE
+    }
+  }, false)
+}
+
+/** Writes the device's flags as they are now. */
+function saveFlags(store: Store, device: DeviceState, urgent: boolean): Promise<void> {
+  device.dirty = true
+  const chunk = store.commits.reserve(STATE_BYTES_MAX)
+  chunk.used = writeState(chunk.bytes as Buffer, chunk.used, device.id, device)
+  return new Promise((resolve, reject) => {
+    store.commits.after((fault) => (fault ? reject(fault) : resolve()), urgent)
+  })
+}
+
+function recordsOf(device: DeviceState): RequestRecord[] {
+  return [...device.records.values()].filter((record) => record.state !== ACKED).sort((a, b) => a.stamp - b.stamp)
+}
+
+async function drop(store: Store, id: string): Promise<void> {
+  const device = stateOf(store, id)
+  const chunk = store.commits.reserve(STATE_BYTES_MAX)
+  chunk.used = writeDrop(chunk.bytes as Buffer, chunk.used, id)
+  store.commits.run('dropSettled', id)
+  store.commits.run('dropRecords', id)
+  await new Promise<void>((resolve, reject) => {
+    store.commits.after((fault) => (fault ? reject(fault) : resolve()), true)
+  })
+  for (const row of device.rows.slice(device.head)) endRow(store.tail, device, row, GONE)
+  for (const record of [...device.records.values()]) endRecord(device, record)
+  device.settledMaxSeq = 0
+  device.settledRows = 0
+}
+
+export function createInbox(store: Store): Inbox {
+  return {
+    async open(id) {
+      const device = stateOf(store, id)
+      device.connected = true
+      const { subscribed, sentSeq, lastStamp } = device
+      return { subscribed, sentSeq, lastStamp, records: recordsOf(device) }
+    },
+    async setSubscribed(id, subscribed) {
+      const device = stateOf(store, id)
+      if (device.subscribed === subscribed) return
+      device.subscribed = subscribed
+      await saveFlags(store, device, true).catch((fault: Error) => {
+        device.subscribed = !subscribed
+        throw fault
+      })
+    },
+    async advanceSlot(id) {
+      const device = stateOf(store, id)
+      device.slot = (device.slot + 1) % SLOTS
+      device.open = true
+      await saveFlags(store, device, true)
+      return device.slot
+    },
+    page: async (id, seq, sub, limit) => page(store, id, seq, sub, limit),
+    async markOf(by, peer) {
+      const known = store.tail.marks.get(by + peer)
+      if (known !== undefined) return known.upTo
+      return (prepared(store.reader, MARK).get(by, peer)?.['up_to'] as number | undefined) ?? 0
+    },
+    acknowledge: (id, rows, stamps, marks) => acknowledge(store, id, rows, stamps, marks),
+    close(id, sentSeq) {
+      const device = stateOf(store, id)
+      device.connected = false
+      if (!device.open && sentSeq <= device.sentSeq) return
+      device.open = false
+      device.sentSeq = Math.max(device.sentSeq, sentSeq)
+      saveFlags(store, device, false).catch(() => undefined)
+    },
+    drop: (id) => drop(store, id),
+  }
+}

@@ -1,0 +1,106 @@
+/** The embedded store: opens the database, recovers the tail, and gives the ports Intake, Inbox and Directory. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type { Clock, Directory, Inbox, Intake, Mark } from '../../core/ports.ts'
+import { openCommits } from './commits.ts'
+import { createDirectory } from './directory.ts'
+import { watchDisk } from './disk.ts'
+import { createInbox } from './inbox.ts'
+import { createIntake } from './intake.ts'
+import { recoverTail } from './recover.ts'
+import { MIGRATIONS, PRAGMAS } from './schema.ts'
+import { startMover } from './settle.ts'
+import type { Store, StoreLimits } from './store.ts'
+import { createTail } from './tail.ts'
+
+export interface SqliteStore {
+  readonly intake: Intake
+  readonly inbox: Inbox
+  readonly directory: Directory
+  /** Marks that were acknowledged before a crash and not appended: the caller appends them. */
+  readonly pendingMarks: readonly Mark[]
+  /** For operators. */
+  facts(): { tailRows: number; tailEntries: number; lastSeq: number; refusal: string; devices: number }
+  close(): Promise<void>
+}
+
+const MOVE_EVERY_MS = 1_000
+
+/** Brings the schema up to date. Refuses a database that a newer version wrote. */
+function migrate(file: string): void {
+  const db = new DatabaseSync(file)
+  try {
+    db.exec(PRAGMAS)
+    const version = db.prepare('PRAGMA user_version').get()?.['user_version'] as number
+    if (version > MIGRATIONS.length) {
+      throw new Error(`${file} was written by a newer version (schema ${version}, this one knows ${MIGRATIONS.length})`)
+    }
+    for (let next = version; next < MIGRATIONS.length; next++) {
+      db.exec(`BEGIN; ${MIGRATIONS[next]}; PRAGMA user_version = ${next + 1}; COMMIT`)
+    }
+  } finally {
+    db.close()
+  }
+}
+
+/** Opens or makes the store in `folder`. `onFatal` must end the process; `onNotice` is for the log. */
+export async function openSqlite(
+  folder: string,
+  limits: StoreLimits,
+  now: Clock,
+  onFatal: (error: Error) => void,
+  onNotice: (text: string, facts: Record<string, unknown>) => void,
+): Promise<SqliteStore> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const file = join(folder, 'heliograph.db')
+  migrate(file)
+  const reader = new DatabaseSync(file, { readOnly: true })
+  const tail = createTail()
+  const damaged = recoverTail(reader, tail, limits.cacheBytesMax)
+  const commits = await openCommits(file, {
+    nextChunkId: () => tail.nextChunkId++,
+    now,
+    onStored: (chunks) => void tail.chunks.push(...chunks),
+    onFatal,
+  })
+  const store: Store = {
+    tail,
+    commits,
+    reader,
+    limits,
+    now,
+    bootSeq: tail.lastSeq,
+    refusal: damaged.length > 0 ? 'corrupt_store' : undefined,
+    waiting: [],
+    onGrowth: () => undefined,
+  }
+  if (damaged.length > 0) {
+    onNotice('the tail is damaged: new messages are refused, what is stored is served; restore the database', {
+      entries: damaged,
+    })
+  }
+  const stopDisk = await watchDisk(store, folder, (free) => {
+    onNotice(store.refusal === undefined ? 'disk space is back: intake goes on' : 'disk is full: intake refuses', { free })
+  })
+  const stopMover = startMover(store, MOVE_EVERY_MS)
+  return {
+    intake: createIntake(store),
+    inbox: createInbox(store),
+    directory: createDirectory(store),
+    pendingMarks: [...tail.pendingMarks.values()],
+    facts: () => ({
+      tailRows: tail.liveRows,
+      tailEntries: tail.chunks.length,
+      lastSeq: tail.lastSeq,
+      refusal: store.refusal ?? '',
+      devices: tail.devices.size,
+    }),
+    async close() {
+      stopDisk()
+      await stopMover()
+      await commits.close()
+      reader.close()
+    },
+  }
+}

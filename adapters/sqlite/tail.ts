@@ -1,0 +1,166 @@
+/**
+ * The tail in memory: arenas of journal bytes, chunks (one per commit and arena), rows, records and per-device state.
+ * Bounded: rows by `tailRowsMax`, cached bytes by `cacheBytesMax`; a chunk goes when everything in it is dead or settled.
+ */
+import type { Mark, RequestRecord, Row } from '../../core/ports.ts'
+
+export const LIVE = 0
+/** Acknowledged, the commit is under way. */
+export const ACKED = 1
+/** Copied to `settled` by a move that is under way. */
+export const MOVING = 2
+export const SETTLED = 3
+export const GONE = 4
+
+export interface Chunk {
+  readonly id: number
+  readonly bornMs: number
+  /** The entry as it is in `tail`; undefined once it fell out of the cache. */
+  bytes: Buffer | undefined
+  used: number
+  readonly rows: TailRow[]
+  readonly records: TailRecord[]
+  /** Rows and records that are neither dead nor settled. */
+  live: number
+}
+
+export interface TailRow extends Row {
+  readonly chunk: Chunk | undefined
+  state: number
+}
+export interface TailRecord extends RequestRecord {
+  readonly device: string
+  readonly chunk: Chunk | undefined
+  state: number
+}
+
+export interface DeviceState {
+  readonly id: string
+  /** The `inboxes` row and `records` were merged in. */
+  loaded: boolean
+  lastStamp: number
+  /** `lastStamp` as of the last commit, to fall back to. */
+  durableStamp: number
+  slot: number
+  subscribed: boolean
+  /** A connection was given a slot and did not close yet. */
+  open: boolean
+  sentSeq: number
+  settledMaxSeq: number
+  settledRows: number
+  /** Rows in position order; those before `head` are dead or settled. */
+  rows: TailRow[]
+  head: number
+  records: Map<number, TailRecord>
+  /** Changed since the last checkpoint. */
+  dirty: boolean
+  connected: boolean
+}
+
+export interface PendingMark extends Mark {
+  readonly chunk: Chunk | undefined
+}
+
+export interface Tail {
+  readonly chunks: Chunk[]
+  readonly devices: Map<string, DeviceState>
+  readonly pendingMarks: Map<string, PendingMark>
+  /** Marks that were appended, not yet checkpointed. */
+  readonly marks: Map<string, Mark>
+  lastSeq: number
+  liveRows: number
+  nextChunkId: number
+}
+
+export function createTail(): Tail {
+  return {
+    chunks: [],
+    devices: new Map(),
+    pendingMarks: new Map(),
+    marks: new Map(),
+    lastSeq: 0,
+    liveRows: 0,
+    nextChunkId: 1,
+  }
+}
+
+export function createDeviceState(id: string): DeviceState {
+  return {
+    id,
+    loaded: false,
+    lastStamp: 0,
+    durableStamp: 0,
+    slot: -1,
+    subscribed: false,
+    open: false,
+    sentSeq: 0,
+    settledMaxSeq: 0,
+    settledRows: 0,
+    rows: [],
+    head: 0,
+    records: new Map(),
+    dirty: false,
+    connected: false,
+  }
+}
+
+export function createChunk(id: number, bornMs: number, bytes: Buffer): Chunk {
+  return { id, bornMs, bytes, used: 0, rows: [], records: [], live: 0 }
+}
+
+/** Puts a durable row at the end of its device's tail. */
+export function addRow(tail: Tail, device: DeviceState, row: TailRow): void {
+  device.rows.push(row)
+  if (row.chunk === undefined) return
+  row.chunk.rows.push(row)
+  row.chunk.live++
+  tail.liveRows++
+}
+
+export function addRecord(device: DeviceState, record: TailRecord): void {
+  device.records.set(record.stamp, record)
+  if (record.chunk === undefined) return
+  record.chunk.records.push(record)
+  record.chunk.live++
+}
+
+/** The row is acknowledged durably, or settled. Idempotent. */
+export function endRow(tail: Tail, device: DeviceState, row: TailRow, state: typeof GONE | typeof SETTLED): void {
+  const wasInTail = row.state !== GONE && row.state !== SETTLED
+  row.state = state
+  if (!wasInTail || row.chunk === undefined) return
+  row.chunk.live--
+  tail.liveRows--
+  const rows = device.rows
+  let head = device.head
+  while (head < rows.length && (rows[head] as TailRow).state >= SETTLED) head++
+  device.head = head
+  if (head === rows.length) {
+    if (head > 64) device.rows = []
+    else rows.length = 0
+    device.head = 0
+  } else if (head > 1024 && head * 2 > rows.length) {
+    device.rows = rows.slice(head)
+    device.head = 0
+  }
+}
+
+export function endRecord(device: DeviceState, record: TailRecord): void {
+  if (record.state < SETTLED && record.chunk !== undefined) record.chunk.live--
+  record.state = GONE
+  device.records.delete(record.stamp)
+}
+
+/** Index of the first tail row above (seq, sub); rows are in position order. */
+export function firstAbove(device: DeviceState, seq: number, sub: number): number {
+  const rows = device.rows
+  let low = device.head
+  let high = rows.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    const row = rows[middle] as TailRow
+    if (row.seq < seq || (row.seq === seq && row.sub <= sub)) low = middle + 1
+    else high = middle
+  }
+  return low
+}

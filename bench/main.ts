@@ -1,0 +1,120 @@
+/**
+ * The bench: every scenario on every server, in the same run. `node bench/main.ts --help` says how; README.md beside
+ * this file says how to read the results.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { judge } from './bars.ts'
+import { describeMachine } from './machine.ts'
+import { type Options, parseOptions, usage } from './options.ts'
+import { plot } from './plot.ts'
+import { medianOf, type Result, type ResultFile, rounded } from './results.ts'
+import type { Scenario, Settings } from './scenarios/scenario.ts'
+import { scenarios } from './scenarios/table.ts'
+import type { ServerKind } from './servers/server.ts'
+import { heliograph, peers } from './servers/table.ts'
+import { barTable, resultTable } from './tables.ts'
+
+const WARMUP_S = 2
+const QUICK_WARMUP_S = 0.5
+
+function note(line: string): void {
+  console.log(`${new Date().toISOString().slice(11, 19)} ${line}`)
+}
+
+/** The servers that are there; one line for each that is not. */
+function present(names: readonly string[]): ServerKind[] {
+  const wanted = [heliograph, ...names.flatMap((name) => peers[name] ?? [])]
+  return wanted.filter((kind) => {
+    const missing = kind.missing()
+    if (missing !== undefined) note(`left out: ${missing}`)
+    return missing === undefined
+  })
+}
+
+/** Runs round by round, and inside a scenario server by server, so that a drift of the machine hits all alike. */
+async function runAll(options: Options, kinds: readonly ServerKind[]): Promise<Result[]> {
+  const results: Result[] = []
+  const settings: Settings = {
+    seconds: options.seconds,
+    warmupS: options.quick ? QUICK_WARMUP_S : WARMUP_S,
+    quick: options.quick,
+    killRounds: options.killRounds,
+    note,
+  }
+  const chosen = scenarios.filter(({ name }) => options.scenarios.includes(name))
+  for (let round = 1; round <= options.runs; round++) {
+    for (const scenario of chosen) {
+      if (round > (scenario.runsMax ?? options.runs)) continue
+      for (const kind of kinds) {
+        if (scenario.heliographOnly && kind !== heliograph) continue
+        await runOnce(scenario, kind, settings, `round ${round}/${options.runs}`, resultOf(results, scenario, kind))
+      }
+    }
+  }
+  for (const result of results) result.median = rounded(medianOf(result.runs))
+  return results
+}
+
+function resultOf(results: Result[], { name, title, figure, unit }: Scenario, kind: ServerKind): Result {
+  const known = results.find((result) => result.scenario === name && result.server === kind.name)
+  if (known !== undefined) return known
+  const result = { scenario: name, title, figure, unit, server: kind.name, median: {}, runs: [], failed: [] }
+  results.push(result)
+  return result
+}
+
+/** One run; a failure is one line here and in the results, and the others go on. */
+async function runOnce(
+  scenario: Scenario,
+  kind: ServerKind,
+  settings: Settings,
+  where: string,
+  to: Result,
+): Promise<void> {
+  try {
+    const run = rounded(await scenario.run(kind, settings))
+    to.runs.push(run)
+    const wrong = ['lost', 'unacked', 'misordered', 'stray'].filter((name) => (run[name] ?? 0) > 0)
+    const remarks = wrong.map((name) => `, ${run[name]} ${name}`).join('')
+    const cpu = run.cpuSPer100k === undefined ? '' : `, ${run.cpuSPer100k} CPU s/100k`
+    note(`${where} ${kind.name} ${scenario.name}: ${run[scenario.figure]} ${scenario.unit}${cpu}${remarks}`)
+  } catch (error) {
+    const sentence = error instanceof Error ? error.message : String(error)
+    to.failed.push(sentence)
+    note(`${where} ${kind.name} ${scenario.name} FAILED: ${sentence}`)
+  }
+}
+
+async function main(): Promise<void> {
+  const args = process.argv.slice(2)
+  const date = new Date().toISOString()
+  const options = parseOptions(args, date.slice(0, 10))
+  if (options.help) return console.log(usage)
+  const kinds = present(options.peers)
+  if (kinds.length === 0) throw new Error('No server is left to measure; the lines above say what to install.')
+  const machine = describeMachine()
+  note(
+    `${machine.cores} x ${machine.cpu}, ${machine.fileSystem}, fdatasync p50 ${machine.fdatasyncP50Ms.toFixed(2)} ms`,
+  )
+  if (machine.fileSystem === 'tmpfs') note('the data folders are in memory: set TMPDIR to a folder on a disk')
+  const versions = Object.fromEntries(kinds.map((kind) => [kind.name, kind.version()]))
+  const results = await runAll(options, kinds)
+  const { runs, seconds, quick } = options
+  const command = ['node', 'bench/main.ts', ...args].join(' ')
+  const bars = judge(results, heliograph.name)
+  const file: ResultFile = { date, command, quick, runs, seconds, machine, versions, results, bars }
+  mkdirSync(dirname(options.out), { recursive: true })
+  writeFileSync(options.out, `${JSON.stringify(file, undefined, 2)}\n`)
+  const picture = options.out.replace(/\.json$/, '.svg')
+  writeFileSync(picture, plot(file))
+  console.log(`\n${resultTable(file)}\n\n${barTable(file)}\n\n${options.out}\n${picture}`)
+  if (results.some(({ failed }) => failed.length > 0)) process.exitCode = 1
+}
+
+try {
+  await main()
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 2
+}

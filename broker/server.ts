@@ -1,0 +1,144 @@
+/** The process assembled: adapters, plugins, aedes behind the guard, listeners. No rules here. */
+import { createHash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { type Opened, openPorts } from '../adapters/open.ts'
+import type { Config } from '../core/config.ts'
+import { createMetrics, type Metrics } from '../core/metrics.ts'
+import type { Clock, Log } from '../core/ports.ts'
+import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
+import { createPlugins, type Plugins } from '../plugins/index.ts'
+import { createEngine, type Engine } from './engine.ts'
+import { accept, end, type Guard, type Guards, onReady } from './guard.ts'
+import { type Listener, listenTcp, listenTls } from './listeners.ts'
+import { adminTokenOf, observerPasswordOf } from './secrets.ts'
+
+export interface Server {
+  readonly config: Config
+  readonly opened: Opened
+  readonly metrics: Metrics
+  readonly plugins: Plugins
+  readonly mqttPort: number
+  readonly mqttsPort: number | undefined
+  /** Takes an MQTT byte stream from another listener (WebSocket). */
+  accept(stream: Duplex, address: string): void
+  /** Publishes a retained operator topic. */
+  retain(topic: string, payload: string): void
+  reloadCertificates(): void
+  /** Stops accepting, lets commits finish, ends connections, closes the store. Bounded by `drainTimeoutMs`. */
+  drain(): Promise<void>
+}
+
+const INBOX_FILTER = /^d\/[a-z0-9]{1,12}\/(in|from\/#)$/
+
+function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefined): Promise<Engine> {
+  const { plugins } = guards
+  const with_ = (stream: Duplex, use: (guard: Guard) => void): void => {
+    const guard = guards.byStream.get(stream)
+    if (guard !== undefined) use(guard)
+  }
+  return createEngine({
+    isInboxFilter: (filter) => INBOX_FILTER.test(filter),
+    async restore(clientId) {
+      const connection = byDevice(clientId)?.connection
+      if (connection === undefined) return undefined
+      const state = await plugins.delivery.ports.inbox.open(connection.device)
+      return state.subscribed ? connection.filter : undefined
+    },
+    async remember(clientId, filters, subscribed) {
+      const connection = byDevice(clientId)?.connection
+      if (connection === undefined || (filters !== undefined && !filters.includes(connection.filter))) return
+      await plugins.delivery.ports.inbox.setSubscribed(connection.device, subscribed)
+    },
+    ready: (stream) => with_(stream, (guard) => onReady(guards, guard)),
+    subscribed: (stream, filters) =>
+      with_(stream, ({ connection }) => {
+        if (connection !== undefined && filters.includes(connection.filter)) plugins.subscribed(connection)
+      }),
+    unsubscribed: (stream, filters) =>
+      with_(stream, ({ connection }) => {
+        if (connection !== undefined && filters.includes(connection.filter)) plugins.unsubscribed(connection)
+      }),
+    authorizeSubscribe(stream, filter, qos) {
+      const guard = guards.byStream.get(stream)
+      if (guard === undefined) return false
+      return guard.connection === undefined ? authorizeObserver(filter) : authorizeSubscribe(guard.connection, filter, qos)
+    },
+    authorizeForward: (stream, topic) =>
+      guards.byStream.get(stream)?.connection === undefined && authorizeForward(topic),
+    failed: (stream, error) =>
+      with_(stream, (guard) => end(guards, guard, error.message === 'keep alive timeout' ? 'keepalive_timeout' : 'socket_error')),
+  })
+}
+
+/** Starts everything but HTTP. `onFatal` must end the process. */
+export async function startServer(
+  config: Config,
+  log: Log,
+  onFatal: (error: Error) => void,
+  now: Clock = Date.now,
+): Promise<Server> {
+  const opened = await openPorts(config, now, log, onFatal)
+  const metrics = createMetrics(now())
+  const plugins = createPlugins(opened.ports, metrics, {
+    windowRows: config.windowRows,
+    connectionsMax: config.connectionsMax,
+    connectionsPerAddressMax: config.connectionsPerAddressMax,
+    observerHash: createHash('sha256').update(observerPasswordOf(config).reveal()).digest(),
+  })
+  adminTokenOf(config)
+  plugins.recover(opened.pendingMarks)
+  const clients = new Map<string, Guard>()
+  let engine: Engine
+  const guards: Guards = {
+    plugins,
+    engine: () => engine,
+    metrics,
+    log,
+    now,
+    byStream: new WeakMap(),
+    byClientId: clients,
+    open: new Set(),
+    isDraining: false,
+  }
+  engine = await engineOf(guards, (clientId) => clients.get(clientId))
+  const take = (stream: Duplex, address: string) => accept(guards, stream, address)
+  const listeners: Listener[] = [await listenTcp(config.mqttHost, config.mqttPort, take)]
+  const tls =
+    config.tlsCert === ''
+      ? undefined
+      : await listenTls(config.mqttsHost, config.mqttsPort, { cert: config.tlsCert, key: config.tlsKey }, take)
+  if (tls !== undefined) listeners.push(tls)
+  return {
+    config,
+    opened,
+    metrics,
+    plugins,
+    mqttPort: (listeners[0] as Listener).port,
+    mqttsPort: tls?.port,
+    accept: take,
+    retain: (topic, payload) => engine.retain(topic, payload),
+    reloadCertificates: () => tls?.reload(),
+    drain: () => drain(guards, engine, opened, listeners),
+  }
+}
+
+const DRAIN_SLICES = 8
+const DRAIN_SLICE_MS = 25
+
+async function drain(guards: Guards, engine: Engine, opened: Opened, listeners: Listener[]): Promise<void> {
+  guards.isDraining = true
+  for (const listener of listeners) listener.close()
+  // What is held gets its PUBACK before its connection ends.
+  const { ingress } = guards.plugins
+  const deadline = performance.now() + 5_000
+  while (ingress.senders.size > 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5))
+  const open = [...guards.open]
+  const slice = Math.ceil(open.length / DRAIN_SLICES)
+  for (let at = 0; at < open.length; at += slice) {
+    for (const guard of open.slice(at, at + slice)) end(guards, guard, 'shutting_down')
+    await new Promise((done) => setTimeout(done, DRAIN_SLICE_MS))
+  }
+  guards.plugins.stop()
+  await engine.close()
+  await opened.close()
+}

@@ -1,0 +1,195 @@
+/**
+ * The ports: what the rules and plugins need from the outside. Each has one conformance suite in test/ports that every
+ * adapter must pass. Comments state what is atomic, ordered, idempotent and bounded.
+ */
+import type { DisconnectReason } from '../topics/disconnects.ts'
+import type { Envelope } from './envelope.ts'
+
+export type Kind = 'person' | 'thing' | 'service'
+
+/** One device of an account. `number` is libsignal's device number, 1..127. */
+export interface Device {
+  readonly id: string
+  readonly number: number
+  readonly registrationId: number
+  /** A thing provisioned `numbered` finds the seq in the topic of what it receives. */
+  readonly numbered: boolean
+}
+
+/** A user with its devices, as the directory knew it at `Directory.version()`. */
+export interface Account {
+  /** 16 bytes; UUID version 8 for things and services. */
+  readonly user: Uint8Array
+  /** The same as a latin1 string, to key maps. */
+  readonly key: string
+  readonly kind: Kind
+  readonly handle: string | undefined
+  /** Key of the owning account, for things. */
+  readonly owner: string | undefined
+  /** Keys of accounts that may address what this account owns. */
+  readonly allowed: ReadonlySet<string>
+  readonly devices: readonly Device[]
+}
+
+/** Who a connection is, once its token was checked. */
+export interface Principal {
+  readonly account: Account
+  readonly device: Device
+}
+
+export interface NewAccount {
+  user: Uint8Array
+  kind: Kind
+  handle: string | undefined
+  owner: Uint8Array | undefined
+}
+export interface NewDevice {
+  id: string
+  user: Uint8Array
+  number: number
+  registrationId: number
+  numbered: boolean
+  /** SHA-256 of the token: 32 bytes. The token itself is never stored. */
+  tokenHash: Uint8Array
+}
+
+/**
+ * Users, devices, tokens. Reads may be answered from a cache no older than 5 s; `version()` rises with every change that
+ * this process has heard of, so that what was resolved before can be resolved again.
+ */
+export interface Directory {
+  version(): number
+  /** The device whose token has this SHA-256, compared in constant time; undefined when unknown, revoked or wrong. */
+  authenticate(device: string, tokenHash: Uint8Array): Promise<Principal | undefined>
+  account(user: Uint8Array): Promise<Account | undefined>
+  accountByHandle(handle: string): Promise<Account | undefined>
+  accountOfDevice(device: string): Promise<Account | undefined>
+  /** Atomic: all or nothing; durable when it resolves. Rejects with code `conflict` when an id or handle is taken. */
+  create(accounts: readonly NewAccount[], devices: readonly NewDevice[]): Promise<void>
+  /** `owner` lets `peer` address its things. Idempotent, durable when it resolves. */
+  allow(owner: Uint8Array, peer: Uint8Array): Promise<void>
+  /** Ends a device: its token is refused from now on. Idempotent, durable when it resolves; false when unknown. */
+  revoke(device: string): Promise<boolean>
+}
+
+export const ROW_FRAME = 0
+export const ROW_MARK = 1
+
+/**
+ * A row of a device's inbox. Position is (seq, sub); the bytes are `source[start..end)`:
+ * ROW_FRAME: a whole QoS 1 PUBLISH with packet id 0; ROW_MARK: an encoded Delivery with Receipts, merged when it is sent.
+ */
+export interface Row {
+  readonly device: string
+  readonly seq: number
+  readonly sub: number
+  readonly kind: typeof ROW_FRAME | typeof ROW_MARK
+  /** Key of the other user of the conversation when acknowledging this row makes a delivered mark, else ''. */
+  readonly peer: string
+  /** Unix ms after which it is not delivered any more; 0: the inbox's own limit. */
+  readonly expiresMs: number
+  source: Uint8Array | undefined
+  start: number
+  end: number
+}
+
+/** A request record (A3) that waits for the device to acknowledge its `accepted`. */
+export interface RequestRecord {
+  readonly stamp: number
+  readonly hash: number
+  readonly seq: number
+  /** Key of the conversation's other user. */
+  readonly peer: string
+}
+
+/** What the inbox knows of a device when it connects. */
+export interface InboxState {
+  /** "Has subscribed" (B1). */
+  readonly subscribed: boolean
+  /** Rows at or below it were written to some connection before: they go out with DUP. */
+  readonly sentSeq: number
+  readonly lastStamp: number
+  /** Waiting request records, oldest first, at most waitingRecordsMax. */
+  readonly records: readonly RequestRecord[]
+}
+
+/** Delivered mark: the user `by` has everything of the conversation with `peer` up to `upTo`. Keys of users. */
+export interface Mark {
+  readonly by: string
+  readonly peer: string
+  readonly upTo: number
+}
+
+/**
+ * The intake numbers envelopes and stores them. Ordered: envelopes of one shard get rising numbers in the order of the calls
+ * and calls resolve in that order. Atomic: a batch is stored whole or not at all. Durable when it resolves (P1).
+ */
+export interface Intake {
+  /**
+   * Decides `verdict` and `seq` of each envelope (A1, A3) and resolves when the batch is durable; rejects with an
+   * IntakeFault when nothing of it was stored, and then nothing appended after it in the same shard was stored either.
+   */
+  append(shard: number, batch: readonly Envelope[]): Promise<void>
+  /** Has the device's inbox reached `inboxRowsMax`? A counter; the overshoot is what was in flight (B6). */
+  isFull(device: string): boolean
+  /** Why the intake refuses work now (a name of the error catalogue), or undefined. */
+  refusal(): 'disk_full' | 'corrupt_store' | 'overloaded' | undefined
+}
+
+/** Inboxes of devices. Rows leave only when acknowledged, expired or dropped (P2). */
+export interface Inbox {
+  open(device: string): Promise<InboxState>
+  /** Sets or clears "has subscribed" durably before it resolves. Idempotent. */
+  setSubscribed(device: string, subscribed: boolean): Promise<void>
+  /** Advances the durable packet-id slot (B2) and resolves with it: 0..62. */
+  advanceSlot(device: string): Promise<number>
+  /** Up to `limit` rows with position above (seq, sub), in order, with their bytes. Bounded by `limit` and 1 MiB. */
+  page(device: string, seq: number, sub: number, limit: number): Promise<Row[]>
+  /** The delivered mark of (by, peer) that was appended last; 0 for none. */
+  markOf(by: string, peer: string): Promise<number>
+  /**
+   * Rows acknowledged by the device, records settled, marks made from them. Atomic with each other; rides on the next
+   * commit; a crash before it means a resend, never a loss (B3).
+   */
+  acknowledge(device: string, rows: readonly Row[], stamps: readonly number[], marks: readonly Mark[]): void
+  /** The connection ended: everything up to `sentSeq` may have been seen. Rides on the next commit. */
+  close(device: string, sentSeq: number): void
+  /** Removes rows and records of a revoked device. Idempotent. */
+  drop(device: string): Promise<void>
+}
+
+/** Which connection serves a device (B4). `wake` is droppable: the inbox is the truth. */
+export interface Claims {
+  /** Takes the device over: the previous holder's `onLost` is called before this returns. Gives the epoch. */
+  claim(device: string, holder: ClaimHolder): number
+  /** Gives the claim back if it still has this epoch. */
+  release(device: string, epoch: number): void
+  /** Wakes the device's connection with a row that is durable. False when no connection is claimed. */
+  wake(device: string, row: Row): boolean
+  /** Ends the device's connection, e.g. because its token was revoked. */
+  evict(device: string, reason: DisconnectReason): void
+}
+export interface ClaimHolder {
+  onWake(row: Row): void
+  onLost(reason: DisconnectReason): void
+}
+
+/** Unix milliseconds. Injected, so that tests can move it. */
+export type Clock = () => number
+
+/** For logs: ids and numbers only, never payloads, tokens or phone numbers. */
+export interface Log {
+  info(facts: object, text: string): void
+  warn(facts: object, text: string): void
+  error(facts: object, text: string): void
+}
+
+/** Everything that plugins, workers and the API are given. */
+export interface Ports {
+  readonly intake: Intake
+  readonly inbox: Inbox
+  readonly directory: Directory
+  readonly claims: Claims
+  readonly now: Clock
+  readonly log: Log
+}

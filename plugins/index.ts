@@ -1,0 +1,188 @@
+/**
+ * The plugins in the order a packet meets them, and the only place where they are called from: admission, authenticate,
+ * authorize, ingress (requests, raw, dedupe), delivery, receipts. The guard in broker/ hands frames in, nothing else.
+ */
+import type { Metrics } from '../core/metrics.ts'
+import type { Mark, Ports, Principal, Row } from '../core/ports.ts'
+import type { DisconnectReason } from '../topics/disconnects.ts'
+import { ownPrefix, inboxTopicOf } from '../topics/topic.ts'
+import { type Admission, createAdmission } from './admission.ts'
+import { authenticate, type Login } from './authenticate.ts'
+import { authorizePublish, filterOf } from './authorize.ts'
+import type { Connection, Wire } from './connection.ts'
+import {
+  createPump,
+  type Delivery,
+  onPuback,
+  read,
+  sentSeqOf,
+  settleTurn,
+  startPump,
+  stopPump,
+  sweepStalled,
+  wakePump,
+} from './delivery.ts'
+import { appendOwn, createIngress, enter, type Ingress, sendingOf } from './ingress.ts'
+import { onRaw } from './raw.ts'
+import { createReceipts, noteMark, takeRecords } from './receipts.ts'
+import { onRequest } from './requests.ts'
+import type { Connect } from '../topics/frames.ts'
+
+export interface PluginSettings {
+  readonly windowRows: number
+  readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  /** SHA-256 of the observer's password. */
+  readonly observerHash: Uint8Array
+}
+
+export interface Plugins {
+  readonly admission: Admission
+  readonly delivery: Delivery
+  readonly ingress: Ingress
+  login(connect: Connect): Promise<Login>
+  /** A device that proved who it is, not yet claimed. */
+  connect(principal: Principal, wire: Wire): Connection
+  /** CONNACK is sent: claim the device, open its inbox, deliver if it has subscribed. */
+  ready(connection: Connection, isClean: boolean): Promise<void>
+  subscribed(connection: Connection): void
+  unsubscribed(connection: Connection): void
+  /** QoS 1 PUBLISH in `chunk[start..end)`; `topicAt` is its topic length field. Gives the reason to close, if any. */
+  publish(connection: Connection, chunk: Buffer, start: number, topicAt: number, end: number): DisconnectReason | undefined
+  puback(connection: Connection, packetId: number): void
+  /** A read from the socket is worked off. */
+  turn(connection: Connection): void
+  closed(connection: Connection): void
+  /** Marks that were pending when the process before died. */
+  recover(marks: readonly Mark[]): void
+  stop(): void
+}
+
+const SWEEP_EVERY_MS = 100
+
+export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSettings): Plugins {
+  const receipts = createReceipts(ports, (envelopes) => appendOwn(ingress, envelopes))
+  const ingress = createIngress(ports, metrics, receipts)
+  const delivery: Delivery = {
+    ports,
+    metrics,
+    receipts,
+    windowRows: settings.windowRows,
+    resume: (connection) => read(delivery, connection),
+    stalled: new Set(),
+  }
+  receipts.delivery = delivery
+  const sweeper = setInterval(() => {
+    if (delivery.stalled.size > 0) sweepStalled(delivery)
+  }, SWEEP_EVERY_MS)
+  sweeper.unref()
+
+  return {
+    admission: createAdmission(ports.now, settings),
+    delivery,
+    ingress,
+    login: (connect) => authenticate(ports, connect, settings.observerHash),
+    connect: (principal, wire) => newConnection(ports, principal, wire),
+    async ready(connection, isClean) {
+      const { device } = connection
+      const onWake = (row: Row) => wakePump(delivery, connection, row)
+      connection.epoch = ports.claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
+      const state = await ports.inbox.open(device)
+      if (!connection.isOpen) return
+      connection.pump = createPump(state)
+      if (connection.principal.account.kind === 'person') takeRecords(receipts, connection, state.records)
+      if ((state.subscribed && !isClean) || connection.isSubscribed) this.subscribed(connection)
+    },
+    subscribed(connection) {
+      connection.isSubscribed = true
+      startPump(delivery, connection)
+    },
+    unsubscribed(connection) {
+      connection.isSubscribed = false
+      stopPump(connection)
+    },
+    publish: (connection, chunk, start, topicAt, end) => publish(ingress, connection, chunk, start, topicAt, end),
+    puback: (connection, packetId) => onPuback(delivery, connection, packetId),
+    turn: (connection) => settleTurn(delivery, connection),
+    closed(connection) {
+      delivery.stalled.delete(connection)
+      if (connection.epoch === 0) return
+      ports.claims.release(connection.device, connection.epoch)
+      settleTurn(delivery, connection)
+      ports.inbox.close(connection.device, sentSeqOf(connection))
+    },
+    recover: (marks) => {
+      for (const mark of marks) noteMark(receipts, mark)
+    },
+    stop() {
+      clearInterval(sweeper)
+      receipts.marksDue.stop()
+      receipts.framesDue.stop()
+    },
+  }
+}
+
+function newConnection(ports: Ports, principal: Principal, wire: Wire): Connection {
+  const device = principal.device.id
+  return {
+    wire,
+    principal,
+    device,
+    prefix: Buffer.from(ownPrefix(device)),
+    inTopic: Buffer.from(inboxTopicOf(device)),
+    filter: filterOf(principal),
+    sinceMs: ports.now(),
+    epoch: 0,
+    isOpen: true,
+    isSubscribed: false,
+    out: undefined,
+    isDirty: false,
+    pump: undefined,
+    sending: undefined,
+    waiting: undefined,
+  }
+}
+
+function publish(
+  ingress: Ingress,
+  connection: Connection,
+  chunk: Buffer,
+  start: number,
+  topicAt: number,
+  end: number,
+): DisconnectReason | undefined {
+  const flags = chunk[start] as number
+  if ((flags & 1) !== 0) return 'retain'
+  if ((flags & 4) !== 0) return 'qos2'
+  const topicStart = topicAt + 2
+  const topicEnd = topicStart + (((chunk[topicAt] as number) << 8) | (chunk[topicAt + 1] as number))
+  const isQos1 = (flags & 2) !== 0
+  const payloadAt = topicEnd + (isQos1 ? 2 : 0)
+  if (topicAt + 2 > end || payloadAt > end) return 'malformed_packet'
+  if (!isQos1 && (flags & 8) !== 0) return 'malformed_packet'
+  const route = authorizePublish(connection, chunk, topicStart, topicEnd)
+  if (route === undefined) return topicEnd === topicStart ? 'bad_topic' : 'foreign_topic'
+  if (isQos1 === (route === 'now')) return 'bad_qos'
+  // Typing and presence have no plugin yet: authorised, then forgotten, as QoS 0 may be.
+  if (route === 'now') return undefined
+  const packetId = ((chunk[topicEnd] as number) << 8) | (chunk[topicEnd + 1] as number)
+  const bytes = end - start
+  if (packetId === 0 || !enter(ingress, connection, packetId, bytes)) return 'bad_packet_id'
+  const sending = sendingOf(connection)
+  if (sending.isStopped) return undefined
+  // Behind a PUBLISH that waits for the directory it waits for its turn.
+  const isHeld = sending.isResolving || sending.held.length > 0
+  if (route === 'raw') {
+    // `raw/` is behind the prefix.
+    const restStart = topicStart + connection.prefix.length + 4
+    if (isHeld) sending.held.push(() => onRaw(ingress, connection, packetId, bytes, chunk, restStart, topicEnd, end))
+    else onRaw(ingress, connection, packetId, bytes, chunk, restStart, topicEnd, end)
+    return undefined
+  }
+  const context = { ingress, connection, packetId, bytes, source: chunk, start: payloadAt, end }
+  if (!isHeld) return onRequest(context) ? undefined : 'malformed_payload'
+  sending.held.push(() => {
+    if (!onRequest(context)) connection.wire.end('malformed_payload')
+  })
+  return undefined
+}

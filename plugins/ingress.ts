@@ -1,0 +1,249 @@
+/**
+ * Step 3: from PUBLISH to the group commit and back to PUBACK, in the sender's order. A frame takes its place synchronously;
+ * what has to wait (for the directory) holds those behind it. Refusals take a place too. Bounded: held bytes per connection
+ * and node (A6); beyond, the socket is not read.
+ */
+import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PENDING } from '../core/envelope.ts'
+import { countBy, type Metrics } from '../core/metrics.ts'
+import type { Ports } from '../core/ports.ts'
+import { limits } from '../topics/limits.ts'
+import { type Connection, flushConnections, writePuback } from './connection.ts'
+import { refusalOf } from './dedupe.ts'
+import { noteAccepted, type Receipts } from './receipts.ts'
+import { isTemporary, type Refusal, refusal, RETRY_IN_S, writeRefusal } from './refuse.ts'
+import type { Route } from './routes.ts'
+
+/** A thing whose publish could not be stored is held for so long, then closed (A4). */
+const REFUSED_HOLD_MS = 5_000
+
+/** The sending side of a connection; made with its first PUBLISH. */
+export interface Sending {
+  readonly routes: Map<string, Route>
+  /** PUBLISHes behind one that waits for the directory. */
+  held: (() => void)[]
+  isResolving: boolean
+  /** Bytes read and not answered. */
+  pendingBytes: number
+  isPaused: boolean
+  /** Packet ids in flight: using one again is malformed. */
+  readonly inFlight: Set<number>
+  /** Conversations under RETRY_LATER, until unix ms. */
+  later: Map<string, number> | undefined
+  /** A temporary refusal met this thing: nothing more is taken from it. */
+  isStopped: boolean
+}
+
+/** A place in the sender's order. Either an envelope or a refusal; neither: already known to be done. */
+export interface Item {
+  readonly connection: Connection
+  /** 0: nobody is to be answered. */
+  readonly packetId: number
+  readonly bytes: number
+  readonly envelope: Envelope | undefined
+  readonly refused: Refusal | undefined
+}
+
+export interface Ingress {
+  readonly ports: Ports
+  readonly metrics: Metrics
+  readonly receipts: Receipts
+  items: Item[]
+  envelopes: Envelope[]
+  /** Connections with unanswered PUBLISHes, in the order they connected: the newest are closed at the node's bound. */
+  readonly senders: Set<Connection>
+}
+
+export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts): Ingress {
+  return { ports, metrics, receipts, items: [], envelopes: [], senders: new Set() }
+}
+
+/** The targets whose inbox is not full (B6). */
+export function deliverable(ingress: Ingress, targets: readonly Target[]): readonly Target[] {
+  for (const target of targets) {
+    if (ingress.ports.intake.isFull(target.device)) {
+      return targets.filter((candidate) => !ingress.ports.intake.isFull(candidate.device))
+    }
+  }
+  return targets
+}
+
+export function sendingOf(connection: Connection): Sending {
+  connection.sending ??= {
+    routes: new Map(),
+    held: [],
+    isResolving: false,
+    pendingBytes: 0,
+    isPaused: false,
+    inFlight: new Set(),
+    later: undefined,
+    isStopped: false,
+  }
+  return connection.sending
+}
+
+/** Takes the frame's bytes into account; false when the packet id is in flight already. */
+export function enter(ingress: Ingress, connection: Connection, packetId: number, bytes: number): boolean {
+  const sending = sendingOf(connection)
+  const { inFlight } = sending
+  if (inFlight.has(packetId)) return false
+  inFlight.add(packetId)
+  if (sending.pendingBytes === 0) ingress.senders.add(connection)
+  sending.pendingBytes += bytes
+  ingress.metrics.heldBytes += bytes
+  ingress.metrics.publishesIn++
+  ingress.metrics.bytesIn += bytes
+  if (!sending.isPaused && sending.pendingBytes > limits.heldBytesPerConnectionMax) {
+    sending.isPaused = true
+    connection.wire.pauseReading()
+  }
+  if (ingress.metrics.heldBytes > limits.heldBytesPerNodeMax) closeNewest(ingress)
+  return true
+}
+
+function closeNewest(ingress: Ingress): void {
+  let newest: Connection | undefined
+  for (const connection of ingress.senders) if (newest === undefined || connection.sinceMs >= newest.sinceMs) newest = connection
+  newest?.wire.end('overloaded')
+}
+
+function leave(ingress: Ingress, item: Item): void {
+  const { connection } = item
+  const sending = connection.sending as Sending
+  sending.inFlight.delete(item.packetId)
+  sending.pendingBytes -= item.bytes
+  ingress.metrics.heldBytes -= item.bytes
+  if (sending.pendingBytes === 0) ingress.senders.delete(connection)
+  if (sending.isPaused && sending.pendingBytes <= limits.heldBytesPerConnectionMax / 2) {
+    sending.isPaused = false
+    connection.wire.resumeReading()
+  }
+}
+
+/** The frame's place in the order. The batch leaves at the end of the turn. */
+export function join(ingress: Ingress, item: Item): void {
+  if (ingress.items.length === 0) setImmediate(appendBatch, ingress)
+  ingress.items.push(item)
+  if (item.envelope !== undefined) ingress.envelopes.push(item.envelope)
+}
+
+export function joinRefusal(ingress: Ingress, connection: Connection, packetId: number, bytes: number, refused: Refusal): void {
+  join(ingress, { connection, packetId, bytes, envelope: undefined, refused })
+}
+
+/** Appends what gathered in this turn. Ordered: batches are answered in the order they were appended. */
+function appendBatch(ingress: Ingress): void {
+  const { items, envelopes } = ingress
+  ingress.items = []
+  ingress.envelopes = []
+  ingress.ports.intake.append(0, envelopes).then(
+    () => answer(ingress, items, undefined),
+    (fault: IntakeFault) => answer(ingress, items, fault),
+  )
+}
+
+/** Appends envelopes that the server made, behind what gathered so far, and wakes their devices. */
+export async function appendOwn(ingress: Ingress, envelopes: Envelope[]): Promise<void> {
+  await ingress.ports.intake.append(0, envelopes)
+  for (const envelope of envelopes) wake(ingress, envelope)
+}
+
+function wake(ingress: Ingress, envelope: Envelope): void {
+  for (const row of envelope.rows) if (!ingress.ports.claims.wake(row.device, row)) row.source = undefined
+  envelope.rows = []
+}
+
+function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | undefined): void {
+  for (const item of items) {
+    const { connection, envelope } = item
+    if (item.packetId === 0) {
+      if (fault === undefined && envelope !== undefined) wake(ingress, envelope)
+      continue
+    }
+    leave(ingress, item)
+    if (envelope === undefined) answerRefusal(ingress, item, item.refused)
+    else if (fault !== undefined) answerRefusal(ingress, item, refusal(fault.code, envelope.stamp))
+    else if (envelope.verdict === VERDICT_NEW) {
+      ingress.metrics.stored++
+      writePuback(connection, item.packetId)
+      wake(ingress, envelope)
+      if (envelope.peer !== '' && connection.isOpen) noteAccepted(ingress.receipts, connection, envelope)
+    } else answerRefusal(ingress, item, refusalOf(envelope))
+  }
+  flushConnections()
+}
+
+function answerRefusal(ingress: Ingress, item: Item, refused: Refusal | undefined): void {
+  const { connection, packetId, envelope } = item
+  if (refused === undefined) {
+    ingress.metrics.repeated++
+    return writePuback(connection, packetId)
+  }
+  countBy(ingress.metrics.refused, refused.code)
+  const isTemporaryRefusal = isTemporary(refused.code)
+  if (isTemporaryRefusal && connection.principal.account.kind !== 'person') return holdThenClose(connection)
+  if (isTemporaryRefusal && envelope !== undefined) refuseLater(ingress, connection, envelope.peer)
+  writeRefusal(connection, refused)
+  writePuback(connection, packetId)
+}
+
+/** WIRE rule 8: requests in flight behind it are refused too. */
+function refuseLater(ingress: Ingress, connection: Connection, peer: string): void {
+  const sending = sendingOf(connection)
+  sending.later ??= new Map()
+  sending.later.set(peer, ingress.ports.now() + RETRY_IN_S * 1_000)
+}
+
+/** Is this conversation under RETRY_LATER? */
+export function isLater(ingress: Ingress, connection: Connection, peer: string): boolean {
+  const until = connection.sending?.later?.get(peer)
+  if (until === undefined) return false
+  if (until > ingress.ports.now()) return true
+  connection.sending?.later?.delete(peer)
+  return false
+}
+
+function holdThenClose(connection: Connection): void {
+  const sending = sendingOf(connection)
+  if (sending.isStopped) return
+  sending.isStopped = true
+  setTimeout(() => {
+    if (connection.isOpen) connection.wire.end('append_failed')
+  }, REFUSED_HOLD_MS).unref()
+}
+
+/**
+ * Runs `use` with the route, now when it is known, else after the directory answered; frames behind it wait in order.
+ * `resolve` fails: the store is down, and the frame is refused as such.
+ */
+export function withRoute(
+  ingress: Ingress,
+  connection: Connection,
+  key: string,
+  resolve: () => Promise<Route>,
+  use: (route: Route | undefined) => void,
+): void {
+  const sending = sendingOf(connection)
+  const known = sending.routes.get(key)
+  if (known !== undefined && known.version === ingress.ports.directory.version()) return use(known)
+  if (sending.routes.size >= ROUTES_PER_CONNECTION_MAX) sending.routes.clear()
+  sending.isResolving = true
+  resolve()
+    .then((route) => {
+      sending.routes.set(key, route)
+      use(route)
+    })
+    .catch((error: Error) => {
+      ingress.ports.log.warn({ device: connection.device, error: error.message }, 'resolving a recipient failed')
+      use(undefined)
+    })
+    .finally(() => {
+      sending.isResolving = false
+      while (sending.held.length > 0 && !sending.isResolving) sending.held.shift()?.()
+    })
+}
+
+const ROUTES_PER_CONNECTION_MAX = 4_096
+
+export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
+  return { ...fields, mark: undefined, verdict: VERDICT_PENDING, seq: 0, lastStamp: 0, rows: [] }
+}

@@ -1,0 +1,289 @@
+/**
+ * Receipts (A5, A7, B3): `accepted` for the sending device, delivered marks for the sending user. Both linger, so that an online
+ * peer's tick shares one frame with the acceptance; both end early at `receiptLingerRecordsMax`.
+ */
+import { BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from '../core/envelope.ts'
+import type { Account, Mark, Ports, RequestRecord, Row } from '../core/ports.ts'
+import { decodeDelivery, type Receipt, receiptsSize, writeReceiptsDelivery } from '../topics/codec.ts'
+import { limits } from '../topics/limits.ts'
+import { type Connection, writePublish } from './connection.ts'
+import { type Delivery, enterWindow, hasRoom, openSlot } from './delivery.ts'
+import { createDueQueue, type DueQueue } from './due-queue.ts'
+
+/** Delivered marks are appended after this: well within the linger of `accepted`, so that both leave together. */
+const MARK_LINGER_MS = 200
+/** Marks of one append. Bounded, so that no commit is long. */
+const MARKS_PER_APPEND_MAX = 2_000
+
+/** What waits to be sent to one device in its next receipts frame. */
+export interface Waiting {
+  accepted: { stamp: number; seq: number; peer: string }[]
+  rows: { row: Row; items: readonly Receipt[] }[]
+  isDue: boolean
+}
+
+interface Lingering {
+  mark: Mark
+  count: number
+  isQueued: boolean
+}
+
+export interface Receipts {
+  readonly ports: Ports
+  /** By key of user and peer. */
+  readonly lingering: Map<string, Lingering>
+  readonly marksDue: DueQueue<string>
+  readonly framesDue: DueQueue<Connection>
+  /** Appends envelopes made here and wakes their devices. */
+  readonly append: (envelopes: Envelope[]) => Promise<void>
+  soon: Set<Connection>
+  delivery: Delivery | undefined
+}
+
+const NO_BODY = new Uint8Array(0)
+const keyBytes = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
+
+export function createReceipts(ports: Ports, append: Receipts['append']): Receipts {
+  const receipts: Receipts = {
+    ports,
+    lingering: new Map(),
+    marksDue: createDueQueue(MARK_LINGER_MS, MARKS_PER_APPEND_MAX, (keys) => appendMarks(receipts, keys)),
+    framesDue: createDueQueue(limits.receiptLingerMs, MARKS_PER_APPEND_MAX, (due) => {
+      for (const connection of due) flushDue(receipts, connection)
+    }),
+    append,
+    soon: new Set(),
+    delivery: undefined,
+  }
+  return receipts
+}
+
+// ---------------------------------------------------------------- delivered marks, on the side of the recipient
+
+/** A device of `mark.by` has acknowledged up to `mark.upTo`; durable with the acknowledgement, appended after the linger. */
+export function noteMark(receipts: Receipts, mark: Mark): void {
+  const key = mark.by + mark.peer
+  const known = receipts.lingering.get(key)
+  if (known === undefined) {
+    receipts.lingering.set(key, { mark, count: 1, isQueued: true })
+    receipts.marksDue.add(key)
+    return
+  }
+  if (mark.upTo > known.mark.upTo) known.mark = mark
+  known.count++
+  if (known.count === limits.receiptLingerRecordsMax) appendMarks(receipts, [key])
+}
+
+function appendMarks(receipts: Receipts, keys: string[]): void {
+  const marks: Mark[] = []
+  for (const key of keys) {
+    const known = receipts.lingering.get(key)
+    if (known === undefined) continue
+    receipts.lingering.delete(key)
+    marks.push(known.mark)
+  }
+  if (marks.length > 0) void makeMarks(receipts, marks)
+}
+
+async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
+  const envelopes: Envelope[] = []
+  try {
+    for (const mark of marks) {
+      // Per user, never per device (WIRE rule 6): what another device of the user already said is not said again.
+      if (mark.upTo <= (await receipts.ports.inbox.markOf(mark.by, mark.peer))) continue
+      const account = await receipts.ports.directory.account(keyBytes(mark.peer))
+      if (account !== undefined) envelopes.push(markEnvelope(account, mark.by, { delivered: mark.upTo }, mark))
+    }
+    if (envelopes.length > 0) await receipts.append(envelopes)
+  } catch {
+    // Still pending in the store: tried again until the store takes it (or at the next start).
+    for (const mark of marks) noteMark(receipts, mark)
+  }
+}
+
+function markEnvelope(account: Account, by: string, said: Partial<Receipt>, mark: Mark | undefined): Envelope {
+  const source = receiptBytes({ peer: keyBytes(by), ...said })
+  const targets = account.devices.map((device) => markTarget(device.id))
+  return serverEnvelope(source, targets, [{ field: 0, start: 0, end: source.length }], mark)
+}
+
+/** An envelope that the server makes: no stamp, no record, no PUBACK (A7). */
+export function serverEnvelope(
+  source: Uint8Array,
+  targets: readonly Target[],
+  bodies: Envelope['bodies'],
+  mark: Mark | undefined,
+): Envelope {
+  return {
+    device: '',
+    deviceNumber: 0,
+    stamp: 0,
+    hash: 0,
+    dedupe: DEDUPE_NONE,
+    afterSeq: 0,
+    expiresMs: 0,
+    peer: '',
+    source,
+    targets,
+    bodies,
+    mark,
+    verdict: VERDICT_PENDING,
+    seq: 0,
+    lastStamp: 0,
+    rows: [],
+  }
+}
+
+export function markTarget(device: string): Target {
+  return { device, body: BODY_MARK, topic: NO_BODY, numbered: false, own: false, peer: NO_BODY, receiptTo: '' }
+}
+
+/** One receipt as the bytes of a Delivery. */
+export function receiptBytes(said: Partial<Receipt>): Uint8Array {
+  const items = [newReceipt(said)]
+  const bytes = new Uint8Array(receiptsSize(items))
+  writeReceiptsDelivery(bytes, 0, items)
+  return bytes
+}
+
+function newReceipt(said: Partial<Receipt>): Receipt {
+  return {
+    peer: undefined,
+    group: undefined,
+    delivered: 0,
+    read: 0,
+    played: [],
+    expired: [],
+    accepted: [],
+    member: 0,
+    count: 0,
+    own: false,
+    ...said,
+  }
+}
+
+/** A row was not delivered in time: it leaves, and its sender is told once, unless another device of the user has it (B3). */
+export function expireRow(receipts: Receipts, connection: Connection, row: Row): void {
+  row.source = undefined
+  receipts.ports.inbox.acknowledge(connection.device, [row], [], [])
+  if (row.peer !== '') void tellExpired(receipts, connection.principal.account.key, row)
+}
+
+/** Appends `expired` for the sender of a row that no device of `by` acknowledged. */
+export async function tellExpired(receipts: Receipts, by: string, row: Row): Promise<void> {
+  try {
+    if ((await receipts.ports.inbox.markOf(by, row.peer)) >= row.seq) return
+    const account = await receipts.ports.directory.account(keyBytes(row.peer))
+    if (account !== undefined) await receipts.append([markEnvelope(account, by, { expired: [row.seq] }, undefined)])
+  } catch (error) {
+    receipts.ports.log.warn({ device: row.device, error: (error as Error).message }, 'expired could not be appended')
+  }
+}
+
+// ---------------------------------------------------------------- frames, on the side of the sender
+
+function waitingOf(connection: Connection): Waiting {
+  connection.waiting ??= { accepted: [], rows: [], isDue: false }
+  return connection.waiting
+}
+
+/** Records of requests that were accepted before this connection. */
+export function takeRecords(receipts: Receipts, connection: Connection, records: readonly RequestRecord[]): void {
+  if (records.length === 0) return
+  for (const { stamp, seq, peer } of records) waitingOf(connection).accepted.push({ stamp, seq, peer })
+  receipts.framesDue.add(connection)
+}
+
+/** The connection's request is stored. */
+export function noteAccepted(receipts: Receipts, connection: Connection, envelope: Envelope): void {
+  const waiting = waitingOf(connection)
+  waiting.accepted.push({ stamp: envelope.stamp, seq: envelope.seq, peer: envelope.peer })
+  if (waiting.accepted.length === limits.receiptLingerRecordsMax) flushSoon(receipts, connection)
+  else if (waiting.accepted.length === 1) receipts.framesDue.add(connection)
+}
+
+/** A mark row came to the sender's device: if it covers all that waits, nothing else is to come. */
+export function takeMarkRow(delivery: Delivery, connection: Connection, row: Row): void {
+  const decoded = decodeDelivery((row.source as Uint8Array).subarray(row.start, row.end))
+  row.source = undefined
+  const waiting = waitingOf(connection)
+  const items = decoded.fault ? [] : (decoded.receipts?.items ?? [])
+  waiting.rows.push({ row, items })
+  const delivered = items[0]?.delivered ?? 0
+  if (waiting.accepted.every((record) => record.seq <= delivered)) flushSoon(delivery.receipts, connection)
+  else if (waiting.rows.length === 1 && waiting.accepted.length === 0) delivery.receipts.framesDue.add(connection)
+}
+
+function flushSoon(receipts: Receipts, connection: Connection): void {
+  if (receipts.soon.size === 0) {
+    setImmediate(() => {
+      const now = receipts.soon
+      receipts.soon = new Set()
+      for (const due of now) flushDue(receipts, due)
+    })
+  }
+  receipts.soon.add(connection)
+}
+
+function flushDue(receipts: Receipts, connection: Connection): void {
+  const { delivery } = receipts
+  const pump = connection.pump
+  if (delivery === undefined || !connection.isOpen || pump === undefined) return
+  // While the inbox is being read, or the window is full, the reader flushes at its end.
+  if (pump.state === 'live' || pump.state === 'idle') flushReceipts(delivery, connection)
+}
+
+/** Writes one frame with all that waits, if there is room for it. Its PUBACK settles the stamps and acknowledges the rows. */
+export function flushReceipts(delivery: Delivery, connection: Connection): void {
+  const { waiting, pump } = connection
+  if (waiting === undefined || pump === undefined || waiting.accepted.length + waiting.rows.length === 0) return
+  if (pump.base === 0) {
+    void openSlot(delivery, connection).then((isOpen) => {
+      if (!isOpen) return
+      pump.state = 'live'
+      flushReceipts(delivery, connection)
+      if (pump.again) delivery.resume(connection)
+    })
+    return
+  }
+  if (!hasRoom(delivery, connection)) return
+  const accepted = waiting.accepted.splice(0, limits.seqsPerListMax / 2)
+  const rows = waiting.rows.splice(0, limits.receiptsPerRequestMax)
+  const items = mergeReceipts(accepted, rows)
+  const payload = new Uint8Array(receiptsSize(items))
+  writeReceiptsDelivery(payload, 0, items)
+  const stamps = accepted.map((record) => record.stamp)
+  const id = enterWindow(pump, { kind: 2, rows: rows.map((entry) => entry.row), stamps })
+  writePublish(connection, connection.inTopic, payload, id)
+  delivery.metrics.publishesOut++
+  if (waiting.accepted.length + waiting.rows.length > 0) flushReceipts(delivery, connection)
+}
+
+/** One receipt per conversation, every mark at its maximum. */
+function mergeReceipts(accepted: Waiting['accepted'], rows: Waiting['rows']): Receipt[] {
+  const byPeer = new Map<string, { -readonly [key in keyof Receipt]: Receipt[key] }>()
+  const itemOf = (peer: Uint8Array, key: string, own: boolean) => {
+    const name = own ? `own:${key}` : key
+    let item = byPeer.get(name)
+    if (item === undefined) {
+      item = { ...newReceipt({ peer, own }), played: [], expired: [], accepted: [] }
+      byPeer.set(name, item)
+    }
+    return item
+  }
+  for (const { stamp, seq, peer } of accepted) {
+    const item = itemOf(keyBytes(peer), peer, false)
+    item.accepted = [...item.accepted, stamp, seq]
+  }
+  for (const { items } of rows) {
+    for (const said of items) {
+      const peer = said.peer ?? NO_BODY
+      const item = itemOf(peer, Buffer.from(peer).toString('latin1'), said.own)
+      item.delivered = Math.max(item.delivered, said.delivered)
+      item.read = Math.max(item.read, said.read)
+      item.played = [...item.played, ...said.played]
+      item.expired = [...item.expired, ...said.expired]
+    }
+  }
+  return [...byPeer.values()]
+}
