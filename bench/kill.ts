@@ -3,6 +3,9 @@
  * the same clients come back (clean=false) and send again what was not acknowledged, with the same stamp. Then every
  * acknowledged message must have arrived, in the order of its pair, and no (sender, stamp) may have two seqs.
  *
+ * On each path some recipients are there and take part in a closed loop, and some are absent until the restart: what was
+ * acknowledged for those is still waiting when the process dies.
+ *
  * `node bench/kill.ts [--rounds 100] [--server heliograph|mosquitto|nats|...]` runs it alone.
  */
 import { parseArgs } from 'node:util'
@@ -10,6 +13,7 @@ import { decodeDelivery } from '../topics/codec.ts'
 import type { Path } from './generator/fleet.ts'
 import {
   closeLoad,
+  closeRecipients,
   createLoad,
   type Load,
   openRecipients,
@@ -21,20 +25,24 @@ import { findVarint, found } from './generator/message.ts'
 import { abandon, outcome, unackedSlots } from './generator/outcome.ts'
 import { type Watch, waitFor } from './generator/traffic.ts'
 import { type Connection, resend } from './generator/turn.ts'
-import { removeFolder, type ServerKind, temporaryFolder } from './servers/server.ts'
+import { type RunningServer, removeFolder, type ServerKind, temporaryFolder } from './servers/server.ts'
 import { heliograph, peers } from './servers/table.ts'
 
 const WINDOW = 10
-const QUIET_MS = 5000
+/** Messages that one sender leaves for an absent recipient before each kill, at most. */
+const WAITING_EACH = 500
 
 export type KillOptions = {
   rounds: number
   paths: readonly Path[]
-  /** Pairs on each path. */
+  /** Pairs on each path whose recipient is there during the load, and pairs whose recipient is absent. */
   pairs: number
+  absentPairs: number
   /** The kill comes at a random instant of this span after the load began. */
   loadMsMin: number
   loadMsMax: number
+  /** After so long without any PUBACK or arrival, what is missing after a restart counts as lost. */
+  quietMs: number
   note(line: string): void
 }
 
@@ -55,10 +63,24 @@ export type KillReport = {
   restartSMax: number
 }
 
-export const killDefaults = { rounds: 100, pairs: 100, loadMsMin: 200, loadMsMax: 1200 }
+export const killDefaults = {
+  rounds: 100,
+  pairs: 100,
+  absentPairs: 20,
+  loadMsMin: 200,
+  loadMsMax: 1200,
+  quietMs: 10_000,
+}
 
-/** One path's load, and what it has given up so far: acknowledged and gone, never acknowledged, never arrived. */
-type Lane = { load: Load; lost: number; unacked: number; missing: number }
+type Lane = {
+  load: Load
+  absent: boolean
+  seqs: Seqs
+  /** Given up so far: acknowledged and gone, never acknowledged, never arrived. */
+  lost: number
+  unacked: number
+  missing: number
+}
 
 type Seqs = { watch: Watch; twice: number; backwards: number; stampBase: Float64Array }
 
@@ -67,27 +89,26 @@ export async function killLane(kind: ServerKind, options: KillOptions): Promise<
   const dataDir = temporaryFolder(`${kind.name}-kill`)
   let server = await kind.start({ dataDir })
   try {
-    const seqs = watchSeqs(options.pairs)
-    const shape = { pairs: options.pairs, recipients: options.pairs }
     const lanes: Lane[] = []
     for (const path of options.paths) {
-      const protobuf = path === 'send-request' ? { watch: seqs.watch, stampBase: seqs.stampBase } : {}
-      const load = createLoad(await server.fleet(path, shape), { slots: WINDOW, ...protobuf })
-      lanes.push({ load, lost: 0, unacked: 0, missing: 0 })
+      for (const absent of [false, true]) lanes.push(await createLane(server, path, absent, options))
     }
-    let report = total(lanes, seqs, 0, server.startS)
+    let report = total(lanes, 0, server.startS)
     await connectAll(lanes, server.mqttPort)
     while (report.rounds < options.rounds) {
       const loadMs = options.loadMsMin + Math.random() * (options.loadMsMax - options.loadMsMin)
-      for (const { load } of lanes) wantEach(load, 0xffffffff)
+      for (const { load, absent } of lanes) {
+        if (absent) await closeRecipients(load)
+        wantEach(load, 0xffffffff)
+      }
       await new Promise((resolve) => setTimeout(resolve, loadMs))
       await server.kill()
       await forgetConnections(lanes)
       server = await kind.start({ dataDir })
       await connectAll(lanes, server.mqttPort)
-      await Promise.all(lanes.map(drain))
+      await Promise.all(lanes.map((lane) => drain(lane, options.quietMs)))
       const before = report.acked
-      report = total(lanes, seqs, report.rounds + 1, Math.max(report.restartSMax, server.startS))
+      report = total(lanes, report.rounds + 1, Math.max(report.restartSMax, server.startS))
       options.note(roundLine(report, options.rounds, loadMs, report.acked - before, server.startS))
     }
     await Promise.all(lanes.map(({ load }) => closeLoad(load)))
@@ -98,7 +119,20 @@ export async function killLane(kind: ServerKind, options: KillOptions): Promise<
   }
 }
 
-function total(lanes: readonly Lane[], seqs: Seqs, rounds: number, restartSMax: number): KillReport {
+async function createLane(server: RunningServer, path: Path, absent: boolean, options: KillOptions): Promise<Lane> {
+  const pairs = absent ? options.absentPairs : options.pairs
+  const seqs = watchSeqs(pairs)
+  const fleet = await server.fleet(path, { pairs, recipients: pairs })
+  const load = createLoad(fleet, {
+    slots: absent ? WAITING_EACH : WINDOW,
+    unackedMax: WINDOW,
+    stampBase: seqs.stampBase,
+    ...(path === 'send-request' ? { watch: seqs.watch } : {}),
+  })
+  return { load, absent, seqs, lost: 0, unacked: 0, missing: 0 }
+}
+
+function total(lanes: readonly Lane[], rounds: number, restartSMax: number): KillReport {
   const sum = (count: (lane: Lane) => number): number => lanes.reduce((all, lane) => all + count(lane), 0)
   return {
     rounds,
@@ -107,8 +141,8 @@ function total(lanes: readonly Lane[], seqs: Seqs, rounds: number, restartSMax: 
     unacked: sum(({ unacked }) => unacked),
     misordered: sum(({ load }) => load.traffic.misordered),
     duplicated: sum(({ load }) => load.traffic.duplicated),
-    seqTwice: seqs.twice,
-    seqBackwards: seqs.backwards,
+    seqTwice: sum(({ seqs }) => seqs.twice),
+    seqBackwards: sum(({ seqs }) => seqs.backwards),
     restartSMax,
   }
 }
@@ -143,9 +177,9 @@ async function ended(connection: Connection | undefined): Promise<void> {
 }
 
 /** Waits until everything that was sent is acknowledged and there; counts what stays out, and gives it up. */
-async function drain(lane: Lane): Promise<void> {
+async function drain(lane: Lane, quietMs: number): Promise<void> {
   const { traffic } = lane.load
-  if (await waitFor(traffic, traffic.sent - lane.unacked, traffic.sent - lane.missing, QUIET_MS)) return
+  if (await waitFor(traffic, traffic.sent - lane.unacked, traffic.sent - lane.missing, quietMs)) return
   lane.lost += outcome(traffic).lost
   lane.unacked = traffic.sent - traffic.acked
   lane.missing = traffic.sent - traffic.arrived

@@ -90,7 +90,7 @@ export const limitTable = {
   receiptsPerRequestMax: limit(256, 'Receipts of one SendRequest.'),
   seqsPerListMax: limit(256, 'Entries of Receipt.played or Withdraw.seqs.'),
   syncRowsMax: limit(50, 'Sync.limit.'),
-  watchUsersMax: limit(256, 'Users of one presence watch.'),
+  watchUsersMax: limit(200, 'Users of one presence watch.'),
   provisionPerRequestMax: limit(1_000, 'Devices made by one call of the admin API.'),
 } as const satisfies Record<string, Limit>
 
@@ -129,6 +129,7 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
     [of.batchBytesMax >= of.heldBytesPerConnectionMax, 'what a connection holds fits into one commit'],
     [of.receiptLingerRecordsMax <= of.waitingRecordsMax, 'the linger ends before records are full'],
     [of.clientPublishesMax <= of.waitingRecordsMax, 'a client within its own bound is never refused'],
+    [of.watchUsersMax * 18 + 4 <= of.nowBytesMax, 'the longest watch fits into a Now'],
     [of.pageRowsMax <= of.windowRowsMax, 'a page fits into the window'],
     [of.pageBytesMax >= of.frameBytesMax, 'a page has room for one row'],
     [of.diskReserveBytes < of.diskFreeBytesMin, 'the reserve is smaller than what ends the intake'],

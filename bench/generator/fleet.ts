@@ -44,20 +44,24 @@ export type Account = {
   registrationId: number
 }
 
-const numbered = (letter: string, i: number): string => `${letter}${String(i).padStart(6, '0')}`
+const numbered = (series: string, i: number): string => `${series}${String(i).padStart(6, '0')}`
 const downTopic = (to: string, from: string): string => `d/${to}/from/d-${from}/direct`
 
-/** For a broker that admits anybody and routes any topic: sender and recipient share the recipient's topic. */
-export function plainFleet(shape: Shape, login: (clientId: string) => Login = anybody): Fleet {
+/**
+ * For a broker that admits anybody and routes any topic: sender and recipient share the recipient's topic. Two fleets on
+ * one broker take different series, or they would take over each other's sessions.
+ */
+export function plainFleet(shape: Shape, series: number, login: (clientId: string) => Login = anybody): Fleet {
   const { pairs, recipients } = shape
+  const sender = (i: number): string => numbered(`a${series}`, i)
   // A literal filter where one pair at most sends to a device: no broker is charged for a wildcard it need not match.
-  const from = (i: number): string => (pairs <= recipients ? `d-${numbered('a', i)}` : '+')
-  const id = (i: number): string => numbered('b', i)
+  const from = (i: number): string => (pairs <= recipients ? `d-${sender(i)}` : '+')
+  const id = (i: number): string => numbered(`b${series}`, i)
   return {
     path: 'raw',
-    senders: listOf(pairs, (i) => ({ login: login(numbered('a', i)), filter: undefined })),
+    senders: listOf(pairs, (i) => ({ login: login(sender(i)), filter: undefined })),
     recipients: listOf(recipients, (i) => ({ login: login(id(i)), filter: `d/${id(i)}/from/${from(i)}/direct` })),
-    pairs: listOf(pairs, (i) => rawPair(i % recipients, downTopic(id(i % recipients), numbered('a', i)))),
+    pairs: listOf(pairs, (i) => rawPair(i % recipients, downTopic(id(i % recipients), sender(i)))),
   }
 }
 

@@ -33,6 +33,7 @@ export function plainBroker(broker: PlainBroker): ServerKind {
         logPath: join(dataDir, 'server.log'),
         ready: () => answersConnect(mqttPort, login('ready')),
       })
+      let series = 0
       return {
         ...launched,
         mqttPort,
@@ -40,7 +41,7 @@ export function plainBroker(broker: PlainBroker): ServerKind {
         pids: [launched.pid],
         fleet: async (path, shape) => {
           if (path !== 'raw') throw new Error(`${name} has no SendRequest path`)
-          return plainFleet(shape, login)
+          return plainFleet(shape, series++, login)
         },
       }
     },

@@ -56,14 +56,9 @@ const POLL_MS = 5
 const STOP_MS_MAX = 30_000
 const running = new Set<ChildProcess>()
 
-// Whatever ends the bench ends its servers too.
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
-})
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130))
-
 /** Starts a server process and waits until it is ready. Rejects with the end of its log when it ends before. */
 export async function launch(options: Launch): Promise<Launched> {
+  endWithBench()
   const log = openSync(options.logPath, 'a')
   const startedMs = performance.now()
   const child = spawn(options.command, options.args, {
@@ -98,6 +93,18 @@ export async function launch(options: Launch): Promise<Launched> {
   }
   const startS = (performance.now() - startedMs) / 1000
   return { pid: child.pid as number, startS, stop: () => end('SIGTERM'), kill: () => end('SIGKILL') }
+}
+
+let armed = false
+
+/** Whatever ends the bench ends its servers too. */
+function endWithBench(): void {
+  if (armed) return
+  armed = true
+  process.on('exit', () => {
+    for (const child of running) child.kill('SIGKILL')
+  })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130))
 }
 
 function logEnd(path: string): string {

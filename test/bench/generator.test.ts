@@ -26,7 +26,7 @@ function isVictim({ payload }: Message): boolean {
 /** Sends EACH messages per pair through a broker that routes like this; the caller says how many will arrive. */
 async function sendThrough(route: (message: Message) => Message[], arriving: number): Promise<Traffic> {
   const responder = await startResponder({ route })
-  const load = createLoad(plainFleet({ pairs: PAIRS, recipients: PAIRS }), { slots: 10 })
+  const load = createLoad(plainFleet({ pairs: PAIRS, recipients: PAIRS }, 0), { slots: 10 })
   await openRecipients(load, responder.port)
   await openSenders(load, responder.port)
   wantEach(load, EACH)
@@ -165,7 +165,7 @@ describe('the SendRequest path of the generator', () => {
 
   it('sends again what has no PUBACK in its old order, with DUP and the old stamps', async () => {
     const load = createLoad(fleet(), { slots: 10 })
-    const silent = await startResponder({ route: () => [], silent: true })
+    const silent = await startResponder({ route: () => [], pubackAfterMs: Number.POSITIVE_INFINITY })
     await openSenders(load, silent.port)
     wantEach(load, EACH)
     while (silent.published.length < 10) await silent.nextFrame()

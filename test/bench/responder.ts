@@ -15,8 +15,8 @@ export type ResponderOptions = {
   route: (message: Message, from: string) => Message[]
   /** Milliseconds between PUBACK and delivery: what is in between dies with the broker. */
   delayMs?: number
-  /** No PUBACK for anything. */
-  silent?: boolean
+  /** Milliseconds until a PUBLISH gets its PUBACK; Infinity: never. */
+  pubackAfterMs?: number
 }
 
 export type Responder = {
@@ -94,14 +94,17 @@ function onFrame(state: State, socket: Socket, clientId: string, { type, head, b
     const topicEnd = 2 + body.readUInt16BE(0)
     const message = { topic: body.subarray(2, topicEnd).toString(), payload: body.subarray(topicEnd + 2) }
     state.published.push({ from: clientId, head, message })
-    if (options.silent !== true)
-      socket.write(Buffer.concat([Buffer.from([0x40, 2]), body.subarray(topicEnd, topicEnd + 2)]))
-    const then = (): void => {
+    const puback = Buffer.concat([Buffer.from([0x40, 2]), body.subarray(topicEnd, topicEnd + 2)])
+    later(options.pubackAfterMs, () => socket.write(puback))
+    later(options.delayMs, () => {
       if (!state.dead) for (const routed of options.route(message, clientId)) deliver(sessions, routed)
-    }
-    if (options.delayMs === undefined) then()
-    else setTimeout(then, options.delayMs)
+    })
   }
+}
+
+function later(ms: number | undefined, act: () => void): void {
+  if (ms === undefined) act()
+  else if (ms !== Number.POSITIVE_INFINITY) setTimeout(act, ms)
 }
 
 function deliver(sessions: Map<string, Session>, message: Message): void {
