@@ -3,8 +3,8 @@
  * the same clients come back (clean=false) and send again what was not acknowledged, with the same stamp. Then every
  * acknowledged message must have arrived, in the order of its pair, and no (sender, stamp) may have two seqs.
  *
- * On each path some recipients are there and take part in a closed loop, and some are absent until the restart: what was
- * acknowledged for those is still waiting when the process dies.
+ * On each path some recipients are there and take part in a closed loop, and some are absent until the restart: what
+ * was acknowledged for those is still waiting when the process dies.
  *
  * `node bench/kill.ts [--rounds 100] [--server heliograph|mosquitto|nats|...]` runs it alone.
  */
@@ -34,7 +34,6 @@ const WAITING_EACH = 500
 
 export type KillOptions = {
   rounds: number
-  paths: readonly Path[]
   /** Pairs on each path whose recipient is there during the load, and pairs whose recipient is absent. */
   pairs: number
   absentPairs: number
@@ -90,7 +89,7 @@ export async function killLane(kind: ServerKind, options: KillOptions): Promise<
   let server = await kind.start({ dataDir })
   try {
     const lanes: Lane[] = []
-    for (const path of options.paths) {
+    for (const path of kind.paths) {
       for (const absent of [false, true]) lanes.push(await createLane(server, path, absent, options))
     }
     let report = total(lanes, 0, server.startS)
@@ -235,9 +234,8 @@ async function main(): Promise<void> {
   if (kind === undefined) throw new Error(`--server ${values.server}: no such server; see bench/servers/table.ts`)
   const missing = kind.missing()
   if (missing !== undefined) throw new Error(missing)
-  const paths: Path[] = kind === heliograph ? ['raw', 'send-request'] : ['raw']
   const note = (line: string): void => console.log(line)
-  const report = await killLane(kind, { ...killDefaults, rounds: Number(values.rounds), paths, note })
+  const report = await killLane(kind, { ...killDefaults, rounds: Number(values.rounds), note })
   console.log(JSON.stringify(report, undefined, 2))
   const { lost, unacked, misordered, seqTwice, seqBackwards } = report
   process.exitCode = lost + unacked + misordered + seqTwice + seqBackwards === 0 ? 0 : 1

@@ -11,6 +11,17 @@ export interface DeviceListFault {
   readonly stale: NamedDevice[]
 }
 
+/** The usual case: all of them, in the directory's order. */
+function isSame(named: readonly NamedDevice[], actual: readonly Device[]): boolean {
+  if (named.length !== actual.length) return false
+  for (let i = 0; i < named.length; i++) {
+    const one = named[i] as NamedDevice
+    const other = actual[i] as Device
+    if (one.device !== other.number || one.registrationId !== other.registrationId) return false
+  }
+  return true
+}
+
 /**
  * Compares what a send names with what is. `partial`: only the devices named have to be right (SCOPE_PARTIAL).
  * A device named twice counts as extra. Undefined when the list is right.
@@ -20,6 +31,7 @@ export function checkDeviceList(
   actual: readonly Device[],
   partial: boolean,
 ): DeviceListFault | undefined {
+  if (isSame(named, actual)) return undefined
   const missing: NamedDevice[] = []
   const extra: NamedDevice[] = []
   const stale: NamedDevice[] = []

@@ -53,6 +53,15 @@ export interface NewDevice {
   tokenHash: Uint8Array
 }
 
+/** An id or handle that `create` was given is taken; `taken` says which of them. Nothing was made. */
+export class ConflictFault extends Error {
+  readonly taken: 'device' | 'number' | 'handle'
+  constructor(taken: ConflictFault['taken']) {
+    super(`that ${taken} is taken`)
+    this.taken = taken
+  }
+}
+
 /**
  * Users, devices, tokens. Reads may be answered from a cache no older than 5 s; `version()` rises with every change that
  * this process has heard of, so that what was resolved before can be resolved again.
@@ -64,7 +73,7 @@ export interface Directory {
   account(user: Uint8Array): Promise<Account | undefined>
   accountByHandle(handle: string): Promise<Account | undefined>
   accountOfDevice(device: string): Promise<Account | undefined>
-  /** Atomic: all or nothing; durable when it resolves. Rejects with code `conflict` when an id or handle is taken. */
+  /** Atomic: all or nothing; durable when it resolves. Rejects with a ConflictFault when an id or handle is taken. */
   create(accounts: readonly NewAccount[], devices: readonly NewDevice[]): Promise<void>
   /** `owner` lets `peer` address its things. Idempotent, durable when it resolves. */
   allow(owner: Uint8Array, peer: Uint8Array): Promise<void>

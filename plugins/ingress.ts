@@ -5,7 +5,7 @@
  */
 import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PENDING } from '../core/envelope.ts'
 import { countBy, type Metrics } from '../core/metrics.ts'
-import type { Ports } from '../core/ports.ts'
+import type { Ports, Row } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { type Connection, flushConnections, writePuback } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
@@ -32,6 +32,8 @@ export interface Sending {
   /** A temporary refusal met this thing: nothing more is taken from it. */
   isStopped: boolean
 }
+
+const ANSWERS_PER_FLUSH = 256
 
 /** A place in the sender's order. Either an envelope or a refusal; neither: already known to be done. */
 export interface Item {
@@ -149,12 +151,18 @@ export async function appendOwn(ingress: Ingress, envelopes: Envelope[]): Promis
 
 function wake(ingress: Ingress, envelope: Envelope): void {
   for (const row of envelope.rows) if (!ingress.ports.claims.wake(row.device, row)) row.source = undefined
-  envelope.rows = []
+  envelope.rows = NO_ROWS
 }
 
 function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | undefined): void {
+  let untilFlush = ANSWERS_PER_FLUSH
   for (const item of items) {
     const { connection, envelope } = item
+    // The other side works on the first answers of a long batch while the rest is written.
+    if (--untilFlush === 0) {
+      untilFlush = ANSWERS_PER_FLUSH
+      flushConnections()
+    }
     if (item.packetId === 0) {
       if (fault === undefined && envelope !== undefined) wake(ingress, envelope)
       continue
@@ -211,6 +219,12 @@ function holdThenClose(connection: Connection): void {
   }, REFUSED_HOLD_MS).unref()
 }
 
+/** The route to a recipient, when it was resolved and the directory has not changed since. */
+export function knownRoute(ingress: Ingress, connection: Connection, key: string): Route | undefined {
+  const known = connection.sending?.routes.get(key)
+  return known !== undefined && known.version === ingress.ports.directory.version() ? known : undefined
+}
+
 /**
  * Runs `use` with the route, now when it is known, else after the directory answered; frames behind it wait in order.
  * `resolve` fails: the store is down, and the frame is refused as such.
@@ -223,8 +237,8 @@ export function withRoute(
   use: (route: Route | undefined) => void,
 ): void {
   const sending = sendingOf(connection)
-  const known = sending.routes.get(key)
-  if (known !== undefined && known.version === ingress.ports.directory.version()) return use(known)
+  const known = knownRoute(ingress, connection, key)
+  if (known !== undefined) return use(known)
   if (sending.routes.size >= ROUTES_PER_CONNECTION_MAX) sending.routes.clear()
   sending.isResolving = true
   resolve()
@@ -244,6 +258,28 @@ export function withRoute(
 
 const ROUTES_PER_CONNECTION_MAX = 4_096
 
+/** Every key is always there: one hidden class for all envelopes, and no spread on the hot path. */
 export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
-  return { ...fields, mark: undefined, verdict: VERDICT_PENDING, seq: 0, lastStamp: 0, rows: [] }
+  const { device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } = fields
+  return {
+    device,
+    deviceNumber,
+    stamp,
+    hash,
+    dedupe,
+    afterSeq,
+    expiresMs,
+    peer,
+    source,
+    targets,
+    bodies,
+    mark: undefined,
+    verdict: VERDICT_PENDING,
+    seq: 0,
+    lastStamp: 0,
+    rows: NO_ROWS,
+  }
 }
+
+/** Replaced, never filled. */
+const NO_ROWS: Row[] = []

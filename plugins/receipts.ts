@@ -259,30 +259,29 @@ export function flushReceipts(delivery: Delivery, connection: Connection): void 
   if (waiting.accepted.length + waiting.rows.length > 0) flushReceipts(delivery, connection)
 }
 
+/** Filled here, then only read. */
+type Draft = { -readonly [key in keyof Receipt]: Receipt[key] } & { played: number[]; expired: number[]; accepted: number[] }
+
 /** One receipt per conversation, every mark at its maximum. */
 function mergeReceipts(accepted: Waiting['accepted'], rows: Waiting['rows']): Receipt[] {
-  const byPeer = new Map<string, { -readonly [key in keyof Receipt]: Receipt[key] }>()
-  const itemOf = (peer: Uint8Array, key: string, own: boolean) => {
+  const byPeer = new Map<string, Draft>()
+  const draftOf = (key: string, own: boolean): Draft => {
     const name = own ? `own:${key}` : key
-    let item = byPeer.get(name)
-    if (item === undefined) {
-      item = { ...newReceipt({ peer, own }), played: [], expired: [], accepted: [] }
-      byPeer.set(name, item)
+    let draft = byPeer.get(name)
+    if (draft === undefined) {
+      draft = { ...newReceipt({ peer: keyBytes(key), own }), played: [], expired: [], accepted: [] }
+      byPeer.set(name, draft)
     }
-    return item
+    return draft
   }
-  for (const { stamp, seq, peer } of accepted) {
-    const item = itemOf(keyBytes(peer), peer, false)
-    item.accepted = [...item.accepted, stamp, seq]
-  }
+  for (const { stamp, seq, peer } of accepted) draftOf(peer, false).accepted.push(stamp, seq)
   for (const { items } of rows) {
     for (const said of items) {
-      const peer = said.peer ?? NO_BODY
-      const item = itemOf(peer, Buffer.from(peer).toString('latin1'), said.own)
-      item.delivered = Math.max(item.delivered, said.delivered)
-      item.read = Math.max(item.read, said.read)
-      item.played = [...item.played, ...said.played]
-      item.expired = [...item.expired, ...said.expired]
+      const draft = draftOf(Buffer.from(said.peer ?? NO_BODY).toString('latin1'), said.own)
+      draft.delivered = Math.max(draft.delivered, said.delivered)
+      draft.read = Math.max(draft.read, said.read)
+      draft.played.push(...said.played)
+      draft.expired.push(...said.expired)
     }
   }
   return [...byPeer.values()]

@@ -7,7 +7,7 @@ import { type DeviceBody, decodeSendRequest, type PairMessage, type Receipt, REQ
 import { isThingUser } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection } from './connection.ts'
-import { deliverable, type Ingress, isLater, join, joinRefusal, pendingEnvelope, withRoute } from './ingress.ts'
+import { deliverable, type Ingress, isLater, join, joinRefusal, knownRoute, pendingEnvelope, withRoute } from './ingress.ts'
 import { markTarget, receiptBytes } from './receipts.ts'
 import { type Refusal, refusal } from './refuse.ts'
 import { resolvePair, resolveRaw, type Route } from './routes.ts'
@@ -24,6 +24,7 @@ interface Context {
 }
 
 const keyOf = (user: Uint8Array): string => Buffer.from(user.buffer, user.byteOffset, user.length).toString('latin1')
+const USER_BYTES = 16
 
 /** A PUBLISH on `out`: payload in `source[start..end)`. False: not decodable and without a stamp, the connection is to be closed (A4). */
 export function onRequest(context: Context): boolean {
@@ -79,26 +80,21 @@ function accept(context: Context, envelope: Envelope): void {
 
 function onPair(context: Context, request: SendRequest, pair: PairMessage): void {
   const { ingress, connection } = context
-  const peer = keyOf(pair.peer)
-  const faulty = badBody(request, pair)
-  if (faulty !== undefined) return refuse(context, faulty)
+  const peer = context.source.toString('latin1', pair.peerAt, pair.peerAt + USER_BYTES)
+  if (hasEmptyBody(pair.devices) || hasEmptyBody(pair.own)) return refuse(context, refusal('empty_body', request.stamp))
+  if (pair.devices.length + pair.own.length === 0) {
+    return refuse(context, refusal('empty_body', request.stamp, 'no device is named'))
+  }
   if (isLater(ingress, connection, peer)) return refuse(context, refusal('overloaded', request.stamp))
+  const known = knownRoute(ingress, connection, peer)
+  if (known !== undefined) return sendPair(context, request, pair, peer, known)
   const resolve = () => resolvePair(ingress.ports.directory, connection.principal, pair.peer)
   withRoute(ingress, connection, peer, resolve, (route) => sendPair(context, request, pair, peer, route))
 }
 
-/** Bodies have to be there; plaintext is for retry requests only. */
-function badBody(request: SendRequest, pair: PairMessage): Refusal | undefined {
-  for (const list of [pair.devices, pair.own]) {
-    for (const body of list) {
-      if (body.field === 0 || body.start === body.end) return refusal('empty_body', request.stamp)
-      if (body.field === 8 && pair.scope !== SCOPE.partial) {
-        return refusal('malformed', request.stamp, 'plaintext goes with SCOPE_PARTIAL only')
-      }
-    }
-  }
-  if (pair.devices.length + pair.own.length > 0) return undefined
-  return refusal('empty_body', request.stamp, 'no device is named')
+function hasEmptyBody(list: readonly DeviceBody[]): boolean {
+  for (const body of list) if (body.field === 0 || body.start === body.end) return true
+  return false
 }
 
 function sendPair(context: Context, request: SendRequest, pair: PairMessage, peer: string, route: Route | undefined): void {

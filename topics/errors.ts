@@ -63,7 +63,7 @@ export const errors = {
     409,
     'The stamp is not above last_stamp; ignore it if that stamp is resolved, else go on above last_stamp.',
   ),
-  seq_ahead: row(41, RETRY_NEVER, 400, 'after_seq is ahead of the server; send the highest seq that was received.'),
+  seq_ahead: row(41, RETRY_NEVER, 400, 'The after_seq is ahead of the server; send the highest seq that was received.'),
   number_invalid: row(
     42,
     RETRY_NEVER,
@@ -91,6 +91,8 @@ export const errors = {
   // 80..99 who is asking
   unauthorized: row(80, RETRY_NEVER, 401, 'No such device, or a wrong token; register again.'),
   revoked: row(81, RETRY_NEVER, 401, 'The device was revoked; its owner has to provision it again.'),
+  // 100..119 the HTTP API
+  conflict: row(100, RETRY_NEVER, 409, 'The id or handle is taken; choose another.'),
 } as const satisfies Record<string, ErrorRow>
 
 /** Name of an error. */

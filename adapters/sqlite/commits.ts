@@ -13,8 +13,8 @@ import type { MoveJob, WriteAnswer, WriteJob } from './writer-thread.ts'
 const ARENA_BYTES = 1 << 20
 /** A chunk is not begun in an arena with less room than this. */
 const ARENA_ROOM_MIN = 1 << 14
-/** Acknowledgements wait this long for a commit that is made anyway. */
-const LAZY_MS = 5
+/** Acknowledgements and flags wait this long for a commit that is made anyway. */
+const LAZY_MS = 3
 
 /** SQLite's primary result codes that matter here (sqlite.org/rescode.html). */
 const SQLITE_FULL = 13
@@ -47,7 +47,7 @@ export interface Commits {
   /** Adds a statement; returns its index in `changes`. */
   run(name: StatementName, ...values: SQLInputValue[]): number
   move(job: MoveJob): void
-  /** Calls back when the open transaction is decided. `urgent`: commit as soon as the writer is free; else within 5 ms. */
+  /** Calls back when the open transaction is decided. `urgent`: commit as soon as the writer is free; else within LAZY_MS. */
   after(call: AfterCommit, urgent: boolean): void
   /** A transaction of its own statements, alone: a failure fails nobody else. */
   alone(statements: [StatementName, ...SQLInputValue[]][]): Promise<readonly number[]>

@@ -1,7 +1,7 @@
 /** Users, devices and tokens in SQLite: reads by primary key on the read connection, with a bounded cache; writes durable. */
 import { timingSafeEqual } from 'node:crypto'
 import type { SQLInputValue } from 'node:sqlite'
-import type { Account, Device, Directory, Kind } from '../../core/ports.ts'
+import { ConflictFault, type Account, type Device, type Directory, type Kind } from '../../core/ports.ts'
 import { CommitFault } from './commits.ts'
 import type { StatementName } from './schema.ts'
 import { prepared, type Store } from './store.ts'
@@ -18,9 +18,17 @@ const NO_HASH = Buffer.alloc(32)
 /** 16 bytes as the latin1 string that keys maps. */
 const keyOf = (user: Uint8Array): string => Buffer.from(user).toString('latin1')
 
-/** An id or a handle is taken. */
-export class ConflictFault extends Error {
-  readonly code = 'conflict'
+/** SQLite names the columns of the constraint that failed: `devices.id`, `devices.user, devices.number`, `users.handle`. */
+function takenOf(message: string): ConflictFault['taken'] {
+  if (message.includes('users.')) return 'handle'
+  return message.includes('devices.number') ? 'number' : 'device'
+}
+
+/** Things own nothing. */
+const NOBODY: ReadonlySet<string> = new Set()
+function readGrants(store: Store, owner: Uint8Array): ReadonlySet<string> {
+  const rows = prepared(store.reader, GRANTS).all(owner)
+  return new Set(rows.map((grant) => keyOf(grant['peer'] as Uint8Array)))
 }
 
 function readAccount(store: Store, user: Uint8Array): Account | undefined {
@@ -45,11 +53,7 @@ function readAccount(store: Store, user: Uint8Array): Account | undefined {
     kind: row['kind'] as Kind,
     handle: (row['handle'] as string | null) ?? undefined,
     owner: owner === null ? undefined : keyOf(owner),
-    allowed: new Set(
-      prepared(reader, GRANTS)
-        .all(own)
-        .map((grant) => keyOf(grant['peer'] as Uint8Array)),
-    ),
+    allowed: row['kind'] === 'thing' ? NOBODY : readGrants(store, own),
     devices,
   }
 }
@@ -76,7 +80,7 @@ export function createDirectory(store: Store): Directory {
     try {
       return await store.commits.alone(statements)
     } catch (error) {
-      if (error instanceof CommitFault && error.isConflict) throw new ConflictFault('an id or handle is taken')
+      if (error instanceof CommitFault && error.isConflict) throw new ConflictFault(takenOf(error.message))
       throw error
     } finally {
       for (const user of touched) cache.delete(keyOf(user))

@@ -90,9 +90,7 @@ function acknowledge(
   const device = stateOf(store, id)
   const chunk = commits.reserve(ackBytesMax(rows.length, stamps.length, marks.length))
   chunk.used = writeAck(chunk.bytes as Buffer, chunk.used, id, rows, stamps, marks)
-  const before: number[] = []
   for (const row of rows as readonly TailRow[]) {
-    before.push(row.state)
     if (row.state === MOVING || row.state === SETTLED) commits.run('deleteSettled', id, row.seq, row.sub)
     if (row.state === LIVE) row.state = ACKED
   }
@@ -110,13 +108,12 @@ function acknowledge(
     if (pending === undefined || pending.upTo < mark.upTo) tail.pendingMarks.set(key, { ...mark, chunk })
   }
   commits.after((fault) => {
-    rows.forEach((row, i) => {
-      const known = row as TailRow
+    for (const row of rows as readonly TailRow[]) {
       if (fault === undefined) {
-        if (known.state === SETTLED) device.settledRows--
-        endRow(tail, device, known, GONE)
-      } else if (known.state === ACKED) known.state = before[i] as number
-    })
+        if (row.state === SETTLED) device.settledRows--
+        endRow(tail, device, row, GONE)
+      } else if (row.state === ACKED) row.state = LIVE
+    }
     for (const record of ended) {
       if (fault === undefined) endRecord(device, record)
       else if (record.state === ACKED) record.state = LIVE
@@ -165,7 +162,7 @@ export function createInbox(store: Store): Inbox {
       const device = stateOf(store, id)
       if (device.subscribed === subscribed) return
       device.subscribed = subscribed
-      await saveFlags(store, device, true).catch((fault: Error) => {
+      await saveFlags(store, device, false).catch((fault: Error) => {
         device.subscribed = !subscribed
         throw fault
       })

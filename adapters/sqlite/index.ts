@@ -8,6 +8,7 @@ import { createDirectory } from './directory.ts'
 import { watchDisk } from './disk.ts'
 import { createInbox } from './inbox.ts'
 import { createIntake } from './intake.ts'
+import { lockFolder } from './lock.ts'
 import { recoverTail } from './recover.ts'
 import { MIGRATIONS, PRAGMAS } from './schema.ts'
 import { startMover } from './settle.ts'
@@ -44,7 +45,10 @@ function migrate(file: string): void {
   }
 }
 
-/** Opens or makes the store in `folder`. `onFatal` must end the process; `onNotice` is for the log. */
+/**
+ * Opens or makes the store in `folder`, for this process alone: another gets a ConfigFault. `onFatal` must end the process;
+ * `onNotice` is for the log.
+ */
 export async function openSqlite(
   folder: string,
   limits: StoreLimits,
@@ -53,6 +57,23 @@ export async function openSqlite(
   onNotice: (text: string, facts: Record<string, unknown>) => void,
 ): Promise<SqliteStore> {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const unlock = lockFolder(folder)
+  try {
+    const store = await openLocked(folder, limits, now, onFatal, onNotice)
+    return { ...store, close: () => store.close().finally(unlock) }
+  } catch (error) {
+    unlock()
+    throw error
+  }
+}
+
+async function openLocked(
+  folder: string,
+  limits: StoreLimits,
+  now: Clock,
+  onFatal: (error: Error) => void,
+  onNotice: (text: string, facts: Record<string, unknown>) => void,
+): Promise<SqliteStore> {
   const file = join(folder, 'heliograph.db')
   migrate(file)
   const reader = new DatabaseSync(file, { readOnly: true })

@@ -99,8 +99,8 @@ function encode(store: Store, envelope: Envelope): Chunk {
   for (let i = 0; i < envelope.targets.length; i++) bytes += rowBytesMax(envelope, i)
   const chunk = store.commits.reserve(bytes)
   chunk.used = writeEnvelopeHead(chunk.bytes as Buffer, chunk.used, envelope)
-  envelope.rows = []
-  for (let i = 0; i < envelope.targets.length; i++) envelope.rows.push(encodeRow(chunk, envelope, i))
+  if (envelope.targets.length === 1) envelope.rows = [encodeRow(chunk, envelope, 0)]
+  else envelope.rows = envelope.targets.map((_, i) => encodeRow(chunk, envelope, i))
   if (envelope.mark !== undefined) chunk.used = writeMarked(chunk.bytes as Buffer, chunk.used, envelope.mark)
   return chunk
 }
@@ -118,6 +118,7 @@ function endPendingMark(tail: Tail, envelope: Envelope): void {
   const pending = tail.pendingMarks.get(key)
   if (pending !== undefined && pending.upTo <= mark.upTo) tail.pendingMarks.delete(key)
   tail.marks.set(key, mark)
+  tail.dirtyMarks.add(key)
 }
 
 function show(store: Store, draft: Draft): void {

@@ -81,6 +81,7 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       const pending = tail.pendingMarks.get(key)
       if (pending !== undefined && pending.upTo <= mark.upTo) tail.pendingMarks.delete(key)
       tail.marks.set(key, mark)
+      tail.dirtyMarks.add(key)
     },
   }
 }

@@ -10,6 +10,7 @@ import type { MoveJob } from './writer-thread.ts'
 
 /** When the tail is over half full, moves are this much bigger: throughput before latency. */
 const CROWDED_FACTOR = 8
+const MARKS_CACHED_MAX = 50_000
 
 interface Front {
   chunks: Chunk[]
@@ -81,8 +82,12 @@ function saveStates(store: Store): DeviceState[] {
     device.dirty = false
     saved.push(device)
   }
-  for (const mark of tail.marks.values()) commits.run('putMark', mark.by, mark.peer, mark.upTo)
-  tail.marks.clear()
+  for (const key of tail.dirtyMarks) {
+    const mark = tail.marks.get(key)
+    if (mark !== undefined) commits.run('putMark', mark.by, mark.peer, mark.upTo)
+  }
+  tail.dirtyMarks.clear()
+  if (tail.marks.size > MARKS_CACHED_MAX) tail.marks.clear()
   commits.run('putMeta', 'last_seq', tail.lastSeq)
   return saved
 }

@@ -65,8 +65,9 @@ export interface Tail {
   readonly chunks: Chunk[]
   readonly devices: Map<string, DeviceState>
   readonly pendingMarks: Map<string, PendingMark>
-  /** Marks that were appended, not yet checkpointed. */
+  /** Marks that were appended lately, to say none twice; those in `dirtyMarks` are not in the table yet. */
   readonly marks: Map<string, Mark>
+  readonly dirtyMarks: Set<string>
   lastSeq: number
   liveRows: number
   nextChunkId: number
@@ -78,6 +79,7 @@ export function createTail(): Tail {
     devices: new Map(),
     pendingMarks: new Map(),
     marks: new Map(),
+    dirtyMarks: new Set(),
     lastSeq: 0,
     liveRows: 0,
     nextChunkId: 1,

@@ -48,8 +48,8 @@ const numbered = (series: string, i: number): string => `${series}${String(i).pa
 const downTopic = (to: string, from: string): string => `d/${to}/from/d-${from}/direct`
 
 /**
- * For a broker that admits anybody and routes any topic: sender and recipient share the recipient's topic. Two fleets on
- * one broker take different series, or they would take over each other's sessions.
+ * For a broker that admits anybody and routes any topic: sender and recipient share the recipient's topic. Two fleets
+ * on one broker take different series, or they would take over each other's sessions.
  */
 export function plainFleet(shape: Shape, series: number, login: (clientId: string) => Login = anybody): Fleet {
   const { pairs, recipients } = shape

@@ -74,9 +74,7 @@ export async function closeRecipients(load: Load): Promise<void> {
 }
 
 async function closeAll(connections: (Connection | undefined)[]): Promise<void> {
-  await Promise.all(
-    connections.map((connection) => (connection === undefined ? undefined : closeConnection(connection))),
-  )
+  await Promise.all(connections.filter((connection) => connection !== undefined).map(closeConnection))
   connections.length = 0
 }
 

@@ -7,23 +7,19 @@ import { slowDisk } from './slow-disk.ts'
 import { start, startMillion } from './start.ts'
 import { closedLoop, openLoop } from './throughput.ts'
 
-/** SIGKILL under load, restart, reconnect, drain: once, not once per round. */
+const PEER_KILL_ROUNDS = 3
+
+/** SIGKILL under load, restart, reconnect, drain: once, not once per round. Peers get a few rounds for comparison. */
 const kill: Scenario = {
   name: 'kill',
   title: 'kill -9 under load',
   figure: 'lost',
   unit: 'acknowledged and lost',
-  heliographOnly: true,
+  heliographOnly: false,
   runsMax: 1,
-  run: async (kind, settings) => {
-    const { rounds, acked, lost, unacked, misordered, duplicated, seqTwice, seqBackwards, restartSMax } =
-      await killLane(kind, {
-        ...killDefaults,
-        rounds: settings.killRounds,
-        paths: ['raw', 'send-request'],
-        note: settings.note,
-      })
-    return { rounds, acked, lost, unacked, misordered, duplicated, seqTwice, seqBackwards, restartSMax }
+  run: async (kind, { killRounds, note }) => {
+    const rounds = kind.name === 'heliograph' ? killRounds : Math.min(killRounds, PEER_KILL_ROUNDS)
+    return { ...(await killLane(kind, { ...killDefaults, rounds, note })) }
   },
 }
 

@@ -21,6 +21,7 @@ export const heliograph: ServerKind = {
     const commit = firstLine('git', ['-C', ROOT, 'rev-parse', '--short', 'HEAD'])
     return `heliograph ${version}${/^[0-9a-f]{7,}$/.test(commit) ? ` (${commit})` : ''}, Node ${process.version}`
   },
+  paths: ['raw', 'send-request'],
   async start({ dataDir, env }) {
     const mqttPort = await freePort()
     const httpPort = await freePort()

@@ -23,6 +23,7 @@ export function plainBroker(broker: PlainBroker): ServerKind {
     name,
     missing: () => (existsSync(file) ? undefined : `${name}: ${file} is missing; ${remedy}`),
     version,
+    paths: ['raw'],
     async start({ dataDir, env }) {
       const mqttPort = await freePort()
       const { command, args, env: own } = await broker.command(dataDir, mqttPort)

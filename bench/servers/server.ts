@@ -36,6 +36,8 @@ export type ServerKind = {
   /** One line that says what to install, or undefined when everything is there. */
   missing(): string | undefined
   version(): string
+  /** Every server has the raw path. */
+  paths: readonly Path[]
   start(options: StartOptions): Promise<RunningServer>
 }
 

@@ -49,6 +49,7 @@ function server(character: Character): ServerKind {
     name: 'in-test',
     missing: () => undefined,
     version: () => 'in-test',
+    paths: ['raw', 'send-request'],
     async start() {
       // PUBACK well after the message is kept: then the kill finds stored messages without PUBACK.
       const responder: Responder = await startResponder({ sessions, route, pubackAfterMs: 2 })
@@ -78,7 +79,6 @@ function server(character: Character): ServerKind {
 function run(character: Character, rounds: number, lines: string[] = []): Promise<KillReport> {
   return killLane(server(character), {
     rounds,
-    paths: ['raw', 'send-request'],
     pairs: PAIRS,
     absentPairs: ABSENT,
     loadMsMin: 20,

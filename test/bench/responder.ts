@@ -1,6 +1,7 @@
 /**
- * A broker in the test's own process, just large enough for the generator: it acknowledges every PUBLISH and hands it to
- * the session that subscribed to its topic, except for what a test tells it to do wrong. Sessions outlive connections.
+ * A broker in the test's own process, just large enough for the generator: it acknowledges every PUBLISH and hands it
+ * to the session that subscribed to its topic, except for what a test tells it to do wrong. Sessions outlive
+ * connections.
  */
 import { createServer, type Socket } from 'node:net'
 import { publishTemplate } from '../../bench/generator/frames.ts'
@@ -13,8 +14,6 @@ export type ResponderOptions = {
   sessions?: Map<string, Session>
   /** What a published message becomes: the messages that are handed on now, in this order. */
   route: (message: Message, from: string) => Message[]
-  /** Milliseconds between PUBACK and delivery: what is in between dies with the broker. */
-  delayMs?: number
   /** Milliseconds until a PUBLISH gets its PUBACK; Infinity: never. */
   pubackAfterMs?: number
 }
@@ -96,9 +95,7 @@ function onFrame(state: State, socket: Socket, clientId: string, { type, head, b
     state.published.push({ from: clientId, head, message })
     const puback = Buffer.concat([Buffer.from([0x40, 2]), body.subarray(topicEnd, topicEnd + 2)])
     later(options.pubackAfterMs, () => socket.write(puback))
-    later(options.delayMs, () => {
-      if (!state.dead) for (const routed of options.route(message, clientId)) deliver(sessions, routed)
-    })
+    for (const routed of options.route(message, clientId)) deliver(sessions, routed)
   }
 }
 

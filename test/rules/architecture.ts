@@ -187,7 +187,7 @@ const spelledTopics = [
   /\/(raw|from)\//,
   /^\/(out|in|now|live|gone|raw|from)(\/|$)/,
   /(^|[^\w.-])u\/(\$\{\}|[+\w-]+)\/presence\b/,
-  /(^|[^\w./-])(ops|\$SYS)\//,
+  /^(ops|\$SYS)\//,
 ]
 
 function spelledTopicFaults(path: string, source: string): string[] {

@@ -75,7 +75,8 @@ describe('the tidy rules', () => {
     assertOneFault({ 'deploy/a.service': `\n${wide}` }, /deploy\/a\.service:2 has 121/)
   })
 
-  it('refuse the type any wherever it stands', () => {
+  it('refuse the type any wherever it stands, and leave a variable of that name alone', () => {
+    assertSound({ 'core/a.ts': 'list.map((any) => write(any, any))\n' })
     for (const type of ['let a: any', 'a as any', 'const a: Map<string, any> = b', 'type A = any[]']) {
       assertOneFault({ 'core/a.ts': `\n${type}\n` }, /core\/a\.ts:2 uses the type any/)
     }

@@ -17,6 +17,9 @@ const customaryNames =
   /^(README|CHANGELOG|CONTRIBUTING|SECURITY|STYLE)\.md$|^(LICENSE|Dockerfile|Dockerfile\.dockerignore)$|^\.[\w.-]+$/
 const kebabName = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*$/
 
+// Where a type may stand; a variable may be called any.
+const typeAny = /(?::\s*|\bas\s+|<|[|&]\s*|\btype\s[^=]*=\s*)any\b(?!\s*[:(])|\bany(\[\]|>)/g
+
 // Written so that this file does not find itself.
 const leftover = /\b(TO[D]O|FIX[M]E|X{3})\b/
 const ownMachine = /(?<![\w.~-])\/(home|root|Users|work)\/[\w.-]|\b[A-Z]:\\Users\\/
@@ -68,7 +71,7 @@ function codeFaults(path: string, source: string, scanned: Scan): string[] {
   return [
     ...(lines > linesMax ? [`${path} has ${lines} lines of ${linesMax}`] : []),
     ...long.map((each) => `${path}:${each.firstLine} is a function of ${each.lines} lines`),
-    ...found(path, source, scanned, /(?<![.\w$])any\b(?!\s*[:(])/g, 'uses the type any'),
+    ...found(path, source, scanned, typeAny, 'uses the type any'),
     ...(path.endsWith('.config.ts')
       ? []
       : found(path, source, scanned, /\bexport\s+default\b|\bas\s+default\b/g, 'exports a default')),

@@ -7,19 +7,21 @@ import { join } from 'node:path'
  */
 export type Tree = ReadonlyMap<string, string>
 
-const foldersLeftOut = new Set(['node_modules', '.git', 'data', 'coverage'])
-
-/** Every file below `root` except what .gitignore names; bytes that are not UTF-8 become replacement characters. */
+/**
+ * Every file below `root` except what .gitignore names (folders, names and `*.ending`, the forms that ours has). Bytes
+ * that are not UTF-8 become replacement characters.
+ */
 export function readTree(root: string): Tree {
   const tree = new Map<string, string>()
+  const ignored = ['.git', ...readFileSync(join(root, '.gitignore'), 'utf8').split('\n')].filter((line) => line !== '')
+  const isIgnored = (name: string): boolean =>
+    ignored.some((line) => (line.startsWith('*') ? name.endsWith(line.slice(1)) : name === line.replace(/\/$/, '')))
   const walk = (folder: string): void => {
     for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`
-      if (entry.isDirectory()) {
-        if (!foldersLeftOut.has(entry.name)) walk(path)
-      } else if (entry.isFile() && !entry.name.endsWith('.log')) {
-        tree.set(path, readFileSync(join(root, path), 'utf8'))
-      }
+      if (isIgnored(entry.name)) continue
+      if (entry.isDirectory()) walk(path)
+      else if (entry.isFile()) tree.set(path, readFileSync(join(root, path), 'utf8'))
     }
   }
   walk('')

@@ -1,4 +1,7 @@
-/** Messages that the codec has to take, for property tests. A key is left out where the value would be 0, false or empty. */
+/**
+ * Messages that the codec has to take, for property tests. A key is left out where the value would be 0, false or
+ * empty.
+ */
 import fc from 'fast-check'
 import { limits } from '../../topics/limits.ts'
 

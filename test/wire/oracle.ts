@@ -1,6 +1,7 @@
 /**
- * protobufjs reading topics/wire.proto: what the codec is compared with. `view` is a message with nothing that says nothing
- * (0, false, empty), numbers as decimal text and bytes as hex, so that two readers can be compared whatever their shapes.
+ * protobufjs reading topics/wire.proto: what the codec is compared with. `view` is a message with nothing that says
+ * nothing (0, false, empty), numbers as decimal text and bytes as hex, so that two readers can be compared whatever
+ * their shapes.
  */
 import { readFileSync } from 'node:fs'
 import protobuf from 'protobufjs'
@@ -17,8 +18,8 @@ export function messageType(name: string): protobuf.Type {
 }
 
 /**
- * Bytes as protobufjs writes them. `message` has wire.proto's names in camelCase and leaves out what is 0, false or empty, for
- * protobufjs writes all that it is given; `accepted` is absolute pairs.
+ * Bytes as protobufjs writes them. `message` has wire.proto's names in camelCase and leaves out what is 0, false or
+ * empty, for protobufjs writes all that it is given; `accepted` is absolute pairs.
  */
 export function oracleBytes(type: MessageType, message: object): Uint8Array {
   const given = asGiven(message, '') as { [key: string]: unknown }
@@ -55,7 +56,13 @@ export function viewOfRequest(bytes: Uint8Array, request: SendRequest): View {
   return viewOf({
     ...rest,
     kind,
-    pair: pair && { ...pair, devices: devices(pair.devices), own: devices(pair.own) },
+    pair: pair && {
+      peer: body(pair.peerAt, pair.peerAt + 16),
+      group: pair.group,
+      devices: devices(pair.devices),
+      own: devices(pair.own),
+      scope: pair.scope,
+    },
     group: group && {
       group: group.group,
       roster: group.roster,

@@ -69,7 +69,7 @@ export function writeDelivery(target: Uint8Array, at: number, d: DeliveryHead): 
 }
 
 /** Below this many bytes a loop beats `set`, which has to make a view first. */
-const LOOP_BYTES_MAX = 64
+const LOOP_BYTES_MAX = 32
 
 function writeBody(target: Uint8Array, at: number, d: DeliveryHead): number {
   const { source, start, end } = d

@@ -67,6 +67,7 @@ export function readPair(reader: Reader): PairMessage {
   const outer = enter(reader)
   let seen = 0
   let peer: Uint8Array | undefined
+  let peerAt = 0
   let group: Uint8Array | undefined
   let scope: Scope = SCOPE.message
   const devices: DeviceBody[] = []
@@ -87,6 +88,7 @@ export function readPair(reader: Reader): PairMessage {
       case 34:
         seen = once(reader, seen, 4, PAIR)
         peer = readId(reader, 'peer')
+        peerAt = reader.at - peer.length
         break
       case 42:
         seen = once(reader, seen, 5, PAIR)
@@ -102,7 +104,7 @@ export function readPair(reader: Reader): PairMessage {
   if (group !== undefined && plaintexts === 0) {
     throw refuse(reader, 'malformed', 'a pair names a group only with a plaintext body')
   }
-  return { peer, group, devices, own, scope }
+  return { peer, peerAt, group, devices, own, scope }
 }
 
 /**

@@ -31,6 +31,8 @@ export interface DeviceBody {
 }
 export interface PairMessage {
   readonly peer: Uint8Array
+  /** Where its 16 bytes stand in the request. */
+  readonly peerAt: number
   /** Only with a plaintext body. */
   readonly group: Uint8Array | undefined
   readonly devices: readonly DeviceBody[]

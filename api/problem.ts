@@ -1,0 +1,64 @@
+/**
+ * Problem details (RFC 9457): every answer that is not a success. `code` is a name of the error catalogue in topics/errors.ts
+ * where one fits, and then `type` is a URN made of it; what HTTP itself refuses is about:blank, as the RFC wants it.
+ */
+import { STATUS_CODES } from 'node:http'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import type { Log } from '../core/ports.ts'
+import { type ErrorCode, errorOf, RETRY_LATER } from '../topics/errors.ts'
+import type { App } from './app.ts'
+
+export const problemSchema = Type.Object(
+  {
+    type: Type.String({ description: 'urn:heliograph:error:<code>, or about:blank.' }),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.Optional(Type.String({ description: 'Name of an error of the catalogue.' })),
+    detail: Type.String({ description: 'What to do, for people.' }),
+  },
+  { description: 'Problem details (RFC 9457).' },
+)
+
+/** Thrown by a handler to answer with a problem. `detail` is shown to the caller. */
+export class ProblemFault extends Error {
+  readonly code: ErrorCode
+  constructor(code: ErrorCode, detail: string) {
+    super(detail)
+    this.code = code
+  }
+}
+
+const RETRY_AFTER_S = 5
+
+function sendProblem(reply: FastifyReply, status: number, code: ErrorCode | undefined, detail: string): FastifyReply {
+  reply.code(status).type('application/problem+json').header('cache-control', 'no-store')
+  if (status === 401) reply.header('www-authenticate', 'Bearer')
+  if (code !== undefined && errorOf(code).retry === RETRY_LATER) reply.header('retry-after', RETRY_AFTER_S)
+  const title = STATUS_CODES[status] ?? 'Error'
+  if (code === undefined) return reply.send({ type: 'about:blank', title, status, detail })
+  return reply.send({ type: `urn:heliograph:error:${code}`, title, status, code, detail })
+}
+
+const isTooLarge = (error: FastifyError): boolean => error.statusCode === 413
+
+function onError(log: Log, error: FastifyError | ProblemFault, request: FastifyRequest, reply: FastifyReply): void {
+  if (error instanceof ProblemFault) {
+    sendProblem(reply, errorOf(error.code).http, error.code, error.message)
+    return
+  }
+  const status = error.statusCode ?? 500
+  if (status >= 500) {
+    log.error({ method: request.method, route: request.routeOptions.url, error: error.message }, 'an HTTP request failed')
+    sendProblem(reply, 500, undefined, 'The server failed; its log says why.')
+  } else if (error.validation !== undefined) sendProblem(reply, 400, 'malformed', error.message)
+  else sendProblem(reply, status, isTooLarge(error) ? 'too_large' : undefined, error.message)
+}
+
+/** Makes every error of `app` a problem, and every path that it does not serve. */
+export function answerProblems(app: App, log: Log): void {
+  app.setErrorHandler<FastifyError | ProblemFault>((error, request, reply) => onError(log, error, request, reply))
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, 404, undefined, `Nothing is served at ${request.method} ${request.url.split('?')[0]}; see /docs/json.`),
+  )
+}

@@ -1,0 +1,40 @@
+/** HTTP assembled: the API over the server's ports, and the listener that /v1/ws shares with it. */
+import { createApi } from '../api/index.ts'
+import { createRegistry, type LoopDelay } from '../api/metrics.ts'
+import type { Missing } from '../api/health.ts'
+import { adminTokenOf } from './secrets.ts'
+import type { Server } from './server.ts'
+
+export interface Http {
+  readonly port: number
+  /** Stops accepting and ends what is open. */
+  close(): Promise<void>
+}
+
+/** Listens on HTTP_HOST and HTTP_PORT. Rejects with the socket's error when the port is taken. */
+export async function startHttp(
+  server: Server,
+  version: string,
+  loopDelay: () => LoopDelay,
+  missing: () => readonly Missing[],
+): Promise<Http> {
+  const { config, opened, metrics } = server
+  const registry = createRegistry({
+    metrics,
+    version,
+    storeFacts: () => opened.storeFacts(),
+    refusal: () => opened.ports.intake.refusal(),
+    loopDelay,
+  })
+  const app = await createApi({ ports: opened.ports, adminToken: adminTokenOf(config), version, registry, missing })
+  await app.listen({ host: config.httpHost, port: config.httpPort })
+  const address = app.server.address()
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : config.httpPort,
+    async close() {
+      const closed = app.close()
+      app.server.closeAllConnections()
+      await closed
+    },
+  }
+}

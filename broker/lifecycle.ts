@@ -1,0 +1,62 @@
+/**
+ * A node from start to end: server, HTTP, and the order in which they stop. Readiness turns first, so that nobody new is sent
+ * here; then MQTT drains while HTTP still answers; HTTP goes last.
+ */
+import { readFileSync } from 'node:fs'
+import type { Missing } from '../api/health.ts'
+import type { Config } from '../core/config.ts'
+import type { Clock, Log } from '../core/ports.ts'
+import { startHttp } from './http.ts'
+import { watchLoopDelay } from './loop-delay.ts'
+import { type Server, startServer } from './server.ts'
+
+export interface Node {
+  readonly server: Server
+  readonly httpPort: number
+  readonly version: string
+  isDraining(): boolean
+  /** Idempotent: later calls wait for the first. */
+  drain(): Promise<void>
+}
+
+export function versionOf(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  return version
+}
+
+/** What a node lacks to take new work. */
+function missingOf(server: Server, isDraining: boolean): Missing[] {
+  const missing: Missing[] = []
+  const refusal = server.opened.ports.intake.refusal()
+  if (refusal !== undefined) missing.push({ what: 'intake', why: refusal })
+  if (isDraining) missing.push({ what: 'process', why: 'shutting_down' })
+  return missing
+}
+
+/** Starts everything. Rejects with a ConfigFault or a socket's error, and leaves nothing behind. `onFatal` must end the process. */
+export async function startNode(config: Config, log: Log, onFatal: (error: Error) => void, now: Clock = Date.now): Promise<Node> {
+  const version = versionOf()
+  const server = await startServer(config, log, onFatal, now)
+  const loopDelay = watchLoopDelay()
+  let drained: Promise<void> | undefined
+  const missing = () => missingOf(server, drained !== undefined)
+  const http = await startHttp(server, version, loopDelay.read, missing).catch(async (error: Error) => {
+    loopDelay.stop()
+    await server.drain()
+    throw error
+  })
+
+  async function drain(): Promise<void> {
+    await server.drain()
+    loopDelay.stop()
+    await http.close()
+  }
+
+  return {
+    server,
+    httpPort: http.port,
+    version,
+    isDraining: () => drained !== undefined,
+    drain: () => (drained ??= drain()),
+  }
+}
