@@ -4,6 +4,7 @@ import type { Config } from '../core/config.ts'
 import { limits } from '../topics/limits.ts'
 import { createClaims } from './memory/claims.ts'
 import { openSqlite } from './sqlite/index.ts'
+import type { StoreLimits } from './sqlite/store.ts'
 
 export interface Opened {
   readonly ports: Ports
@@ -13,6 +14,13 @@ export interface Opened {
   /** What PUBACK rests on, in a sentence. */
   readonly promise: string
   close(): Promise<void>
+}
+
+/** What tests set beside the settings. */
+export interface Overrides {
+  readonly limits?: Partial<StoreLimits>
+  /** The writer thread waits at it in front of every commit (adapters/sqlite/writer-thread.ts). */
+  readonly gate?: Int32Array
 }
 
 const MIB = 1024 * 1024
@@ -26,6 +34,7 @@ export async function openPorts(
   now: Clock,
   log: Log,
   onFatal: (error: Error) => void,
+  overrides: Overrides = {},
 ): Promise<Opened> {
   const store = await openSqlite(
     config.dataDir,
@@ -38,10 +47,12 @@ export async function openPorts(
       moveRowsMax: MOVE_ROWS_MAX,
       diskFreeBytesMin: config.diskFreeMibMin * MIB,
       diskReserveBytes: config.diskReserveMib * MIB,
+      ...overrides.limits,
     },
     now,
     onFatal,
     (text, facts) => log.warn(facts, text),
+    overrides.gate,
   )
   const claims: Claims = createClaims()
   const { intake, inbox, directory }: { intake: Intake; inbox: Inbox; directory: Directory } = store

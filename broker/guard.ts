@@ -48,15 +48,15 @@ export interface Guards {
   isDraining: boolean
 }
 
-/** A socket was accepted. */
-export function accept(guards: Guards, stream: Duplex, address: string): void {
+/** A socket was accepted. Gives its guard, or undefined when it was refused and closed. */
+export function accept(guards: Guards, stream: Duplex, address: string): Guard | undefined {
   stream.on('error', () => stream.destroy())
   const ticket = guards.plugins.admission.enter(address)
   if ('reason' in ticket) {
     countBy(guards.metrics.rejected, ticket.reason)
     if (ticket.returnCode !== 0) stream.write(connack(ticket.returnCode))
     stream.destroy()
-    return
+    return undefined
   }
   const guard: Guard = {
     stream,
@@ -78,6 +78,7 @@ export function accept(guards: Guards, stream: Duplex, address: string): void {
   guards.open.add(guard)
   stream.on('data', (chunk: Buffer) => onData(guards, guard, chunk))
   stream.once('close', () => onClose(guards, guard))
+  return guard
 }
 
 /** Ends the socket for a reason of the catalogue. Nothing is read from it any more. */
@@ -86,6 +87,16 @@ export function end(guards: Guards, guard: Guard, reason: DisconnectReason): voi
   guard.reason ??= reason
   close(guards, guard)
   guard.stream.destroy()
+}
+
+/** Ends the connection once what was written to it has arrived: the peer closes, or `end` is called on it later. */
+export function endGently(guard: Guard, reason: DisconnectReason): void {
+  if (guard.stage === 'closed') return
+  guard.reason ??= reason
+  // Nothing more is written to it: that would be an error behind the end.
+  if (guard.connection !== undefined) guard.connection.isOpen = false
+  guard.stream.end()
+  guard.stream.resume()
 }
 
 function close(guards: Guards, guard: Guard): void {
@@ -116,7 +127,9 @@ function onClose(guards: Guards, guard: Guard): void {
 }
 
 function onData(guards: Guards, guard: Guard, chunk: Buffer): void {
-  if (guard.stage === 'closed') return
+  // While draining nothing new is taken: it gets no PUBACK and is sent again elsewhere.
+  if (guard.stage === 'closed' || guards.isDraining) return
+  guards.metrics.socketBytesIn += chunk.length
   let bytes = chunk
   if (guard.partBytes > 0) {
     guard.parts.push(chunk)
@@ -216,6 +229,9 @@ async function join(guards: Guards, guard: Guard, frame: Buffer): Promise<void> 
   }
   guard.isClean = connect.clean
   guard.clientId = clientId
+  // The newer connection wins; what the older one has sent is worked off, its PUBACKs are true (B4).
+  const older = guards.byClientId.get(clientId)
+  if (older !== undefined) end(guards, older, 'takeover')
   guards.byClientId.set(clientId, guard)
   guard.client = guards.engine().adopt(guard.stream, Buffer.from(frame), clientId)
 }
@@ -232,7 +248,10 @@ function refuse(guards: Guards, guard: Guard, rejection: Rejection): void {
 function wireOf(guards: Guards, guard: Guard): Connection['wire'] {
   const { stream } = guard
   return {
-    write: (bytes, sent) => void stream.write(bytes, sent),
+    write(bytes, sent) {
+      guards.metrics.socketBytesOut += bytes.length
+      stream.write(bytes, sent)
+    },
     bufferedBytes: () => stream.writableLength,
     pauseReading() {
       stream.pause()
@@ -307,6 +326,7 @@ function scan(guards: Guards, guard: Guard, bytes: Buffer): number {
 
 /** Everything that is neither PUBLISH nor PUBACK: rare, checked strictly, then aedes' business. */
 function control(guards: Guards, guard: Guard, first: number, frame: Buffer): void {
+  guards.metrics.controlsIn++
   const now = guards.now()
   if (now - guard.controlSinceMs > 10_000) {
     guard.controlSinceMs = now

@@ -4,6 +4,7 @@ import { createRegistry, type LoopDelay } from '../api/metrics.ts'
 import type { Missing } from '../api/health.ts'
 import { adminTokenOf } from './secrets.ts'
 import type { Server } from './server.ts'
+import { serveWebSocket } from './websocket.ts'
 
 export interface Http {
   readonly port: number
@@ -27,6 +28,7 @@ export async function startHttp(
     loopDelay,
   })
   const app = await createApi({ ports: opened.ports, adminToken: adminTokenOf(config), version, registry, missing })
+  serveWebSocket(app.server, server)
   await app.listen({ host: config.httpHost, port: config.httpPort })
   const address = app.server.address()
   return {

@@ -8,6 +8,7 @@ import type { Config } from '../core/config.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { startHttp } from './http.ts'
 import { watchLoopDelay } from './loop-delay.ts'
+import { startOperators } from './operators.ts'
 import { type Server, startServer } from './server.ts'
 
 export interface Node {
@@ -46,7 +47,12 @@ export async function startNode(config: Config, log: Log, onFatal: (error: Error
     throw error
   })
 
+  const operators = startOperators(server, { version, loopDelay: loopDelay.read, missing })
+
   async function drain(): Promise<void> {
+    // Observers hear of it before their connections end.
+    await operators.publish().catch(() => undefined)
+    operators.stop()
     await server.drain()
     loopDelay.stop()
     await http.close()

@@ -9,6 +9,11 @@ export interface Listener {
   close(): void
 }
 
+export interface ReloadableListener extends Listener {
+  /** Reads certificate and key again; throws and changes nothing when they do not fit together. */
+  reload(): void
+}
+
 const address = (socket: Socket): string => socket.remoteAddress ?? 'unknown'
 
 function listen(server: Server, host: string, port: number): Promise<Listener> {
@@ -30,13 +35,12 @@ export function listenTcp(host: string, port: number, accept: Accept): Promise<L
   return listen(server, host, port)
 }
 
-/** `reload` reads both files again; it throws and changes nothing when they do not fit together. */
 export async function listenTls(
   host: string,
   port: number,
   files: { cert: string; key: string },
   accept: Accept,
-): Promise<Listener & { reload(): void }> {
+): Promise<ReloadableListener> {
   const read = () => ({ cert: readFileSync(files.cert), key: readFileSync(files.key) })
   const server: TlsServer = createTlsServer(
     { ...read(), minVersion: 'TLSv1.2', noDelay: true, keepAlive: true, handshakeTimeout: 10_000 },

@@ -1,15 +1,16 @@
 /** The process assembled: adapters, plugins, aedes behind the guard, listeners. No rules here. */
 import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Opened, openPorts } from '../adapters/open.ts'
+import { type Opened, type Overrides, openPorts } from '../adapters/open.ts'
 import type { Config } from '../core/config.ts'
 import { createMetrics, type Metrics } from '../core/metrics.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
+import type { DisconnectReason } from '../topics/disconnects.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { accept, end, type Guard, type Guards, onReady } from './guard.ts'
-import { type Listener, listenTcp, listenTls } from './listeners.ts'
+import { accept, end, endGently, type Guard, type Guards, onReady } from './guard.ts'
+import { type Listener, listenTcp, listenTls, type ReloadableListener } from './listeners.ts'
 import { adminTokenOf, observerPasswordOf } from './secrets.ts'
 
 export interface Server {
@@ -19,8 +20,8 @@ export interface Server {
   readonly plugins: Plugins
   readonly mqttPort: number
   readonly mqttsPort: number | undefined
-  /** Takes an MQTT byte stream from another listener (WebSocket). */
-  accept(stream: Duplex, address: string): void
+  /** Takes an MQTT byte stream from another listener (WebSocket). Gives how to end it for a reason of that listener. */
+  accept(stream: Duplex, address: string): (reason: DisconnectReason) => void
   /** Publishes a retained operator topic. */
   retain(topic: string, payload: string): void
   reloadCertificates(): void
@@ -70,14 +71,15 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
   })
 }
 
-/** Starts everything but HTTP. `onFatal` must end the process. */
+/** Starts everything but HTTP. `onFatal` must end the process; `overrides` are for tests. */
 export async function startServer(
   config: Config,
   log: Log,
   onFatal: (error: Error) => void,
   now: Clock = Date.now,
+  overrides: Overrides = {},
 ): Promise<Server> {
-  const opened = await openPorts(config, now, log, onFatal)
+  const opened = await openPorts(config, now, log, onFatal, overrides)
   const metrics = createMetrics(now())
   const plugins = createPlugins(opened.ports, metrics, {
     windowRows: config.windowRows,
@@ -101,19 +103,21 @@ export async function startServer(
     isDraining: false,
   }
   engine = await engineOf(guards, (clientId) => clients.get(clientId))
-  const take = (stream: Duplex, address: string) => accept(guards, stream, address)
-  const listeners: Listener[] = [await listenTcp(config.mqttHost, config.mqttPort, take)]
-  const tls =
-    config.tlsCert === ''
-      ? undefined
-      : await listenTls(config.mqttsHost, config.mqttsPort, { cert: config.tlsCert, key: config.tlsKey }, take)
-  if (tls !== undefined) listeners.push(tls)
+  const take = (stream: Duplex, address: string) => {
+    const guard = accept(guards, stream, address)
+    return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
+  }
+  const { tcp, tls } = await openListeners(config, take).catch(async (error: Error) => {
+    await stop(guards, engine, opened)
+    throw error
+  })
+  const listeners = tls === undefined ? [tcp] : [tcp, tls]
   return {
     config,
     opened,
     metrics,
     plugins,
-    mqttPort: (listeners[0] as Listener).port,
+    mqttPort: tcp.port,
     mqttsPort: tls?.port,
     accept: take,
     retain: (topic, payload) => engine.retain(topic, payload),
@@ -122,23 +126,52 @@ export async function startServer(
   }
 }
 
+type Take = (stream: Duplex, address: string) => void
+
+/** All or none. */
+async function openListeners(config: Config, take: Take): Promise<{ tcp: Listener; tls: ReloadableListener | undefined }> {
+  const tcp = await listenTcp(config.mqttHost, config.mqttPort, take)
+  if (config.tlsCert === '') return { tcp, tls: undefined }
+  try {
+    const files = { cert: config.tlsCert, key: config.tlsKey }
+    return { tcp, tls: await listenTls(config.mqttsHost, config.mqttsPort, files, take) }
+  } catch (error) {
+    tcp.close()
+    throw error
+  }
+}
+
 const DRAIN_SLICES = 8
 const DRAIN_SLICE_MS = 25
+const DRAIN_COMMITS_MS = 5_000
+/** How long the peers may take to close what was ended gently. */
+const DRAIN_CLOSE_MS = 1_000
 
-async function drain(guards: Guards, engine: Engine, opened: Opened, listeners: Listener[]): Promise<void> {
-  guards.isDraining = true
-  for (const listener of listeners) listener.close()
-  // What is held gets its PUBACK before its connection ends.
-  const { ingress } = guards.plugins
-  const deadline = performance.now() + 5_000
-  while (ingress.senders.size > 0 && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5))
-  const open = [...guards.open]
-  const slice = Math.ceil(open.length / DRAIN_SLICES)
-  for (let at = 0; at < open.length; at += slice) {
-    for (const guard of open.slice(at, at + slice)) end(guards, guard, 'shutting_down')
-    await new Promise((done) => setTimeout(done, DRAIN_SLICE_MS))
-  }
+/** Waits while `isBusy`, at most so long. */
+async function settle(isBusy: () => boolean, msMax: number): Promise<void> {
+  const deadline = performance.now() + msMax
+  while (isBusy() && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5))
+}
+
+async function stop(guards: Guards, engine: Engine, opened: Opened): Promise<void> {
   guards.plugins.stop()
   await engine.close()
   await opened.close()
+}
+
+async function drain(guards: Guards, engine: Engine, opened: Opened, listeners: readonly Listener[]): Promise<void> {
+  guards.isDraining = true
+  for (const listener of listeners) listener.close()
+  // What is held gets its PUBACK before its connection ends.
+  const { senders } = guards.plugins.ingress
+  await settle(() => senders.size > 0, DRAIN_COMMITS_MS)
+  const open = [...guards.open]
+  const slice = Math.ceil(open.length / DRAIN_SLICES)
+  for (let at = 0; at < open.length; at += slice) {
+    for (const guard of open.slice(at, at + slice)) endGently(guard, 'shutting_down')
+    await new Promise((done) => setTimeout(done, DRAIN_SLICE_MS))
+  }
+  await settle(() => guards.open.size > 0, DRAIN_CLOSE_MS)
+  for (const guard of [...guards.open]) end(guards, guard, 'shutting_down')
+  await stop(guards, engine, opened)
 }

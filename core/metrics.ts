@@ -4,6 +4,11 @@ export interface Metrics {
   /** PUBLISH frames taken from devices, and their bytes. */
   publishesIn: number
   bytesIn: number
+  /** SUBSCRIBE, UNSUBSCRIBE, PINGREQ and DISCONNECT frames, of observers too. */
+  controlsIn: number
+  /** Bytes read from sockets, and written to those of devices by the plugins. */
+  socketBytesIn: number
+  socketBytesOut: number
   /** PUBLISH frames written to devices, and their bytes. */
   publishesOut: number
   bytesOut: number
@@ -35,6 +40,9 @@ export function createMetrics(startedMs: number): Metrics {
     startedMs,
     publishesIn: 0,
     bytesIn: 0,
+    controlsIn: 0,
+    socketBytesIn: 0,
+    socketBytesOut: 0,
     publishesOut: 0,
     bytesOut: 0,
     resent: 0,

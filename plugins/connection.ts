@@ -34,6 +34,8 @@ export interface Connection {
   readonly filter: string
   /** Unix ms when it was accepted. */
   readonly sinceMs: number
+  /** `Directory.version()` when its token was found to be good. */
+  readonly directoryVersion: number
   epoch: number
   isOpen: boolean
   /** Has a subscription now; the durable flag follows it. */

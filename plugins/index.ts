@@ -22,10 +22,10 @@ import {
   sweepStalled,
   wakePump,
 } from './delivery.ts'
-import { appendOwn, createIngress, enter, type Ingress, sendingOf } from './ingress.ts'
+import { appendOwn, createIngress, enter, type Ingress, leave, sendingOf } from './ingress.ts'
 import { onRaw } from './raw.ts'
 import { createReceipts, noteMark, takeRecords } from './receipts.ts'
-import { onRequest } from './requests.ts'
+import { type Context, onRequest } from './requests.ts'
 import type { Connect } from '../topics/frames.ts'
 
 export interface PluginSettings {
@@ -87,6 +87,9 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
       const { device } = connection
       const onWake = (row: Row) => wakePump(delivery, connection, row)
       connection.epoch = ports.claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
+      // Revoked between its token's check and the claim: the eviction found nobody.
+      const isStale = connection.directoryVersion !== ports.directory.version()
+      if (isStale && (await ports.directory.accountOfDevice(device)) === undefined) return connection.wire.end('revoked')
       const state = await ports.inbox.open(device)
       if (!connection.isOpen) return
       connection.pump = createPump(state)
@@ -132,6 +135,7 @@ function newConnection(ports: Ports, principal: Principal, wire: Wire): Connecti
     inTopic: Buffer.from(inboxTopicOf(device)),
     filter: filterOf(principal),
     sinceMs: ports.now(),
+    directoryVersion: ports.directory.version(),
     epoch: 0,
     isOpen: true,
     isSubscribed: false,
@@ -167,9 +171,9 @@ function publish(
   if (route === 'now') return undefined
   const packetId = ((chunk[topicEnd] as number) << 8) | (chunk[topicEnd + 1] as number)
   const bytes = end - start
+  if (connection.sending?.isStopped === true) return undefined
   if (packetId === 0 || !enter(ingress, connection, packetId, bytes)) return 'bad_packet_id'
   const sending = sendingOf(connection)
-  if (sending.isStopped) return undefined
   // Behind a PUBLISH that waits for the directory it waits for its turn.
   const isHeld = sending.isResolving || sending.held.length > 0
   if (route === 'raw') {
@@ -180,9 +184,16 @@ function publish(
     return undefined
   }
   const context = { ingress, connection, packetId, bytes, source: chunk, start: payloadAt, end }
-  if (!isHeld) return onRequest(context) ? undefined : 'malformed_payload'
+  if (!isHeld) return request(context) ? undefined : 'malformed_payload'
   sending.held.push(() => {
-    if (!onRequest(context)) connection.wire.end('malformed_payload')
+    if (!request(context)) connection.wire.end('malformed_payload')
   })
   return undefined
+}
+
+/** A request that cannot even be refused gives its place back: the connection ends. */
+function request(context: Context): boolean {
+  if (onRequest(context)) return true
+  leave(context.ingress, context.connection, context.packetId, context.bytes)
+  return false
 }

@@ -108,12 +108,12 @@ function closeNewest(ingress: Ingress): void {
   newest?.wire.end('overloaded')
 }
 
-function leave(ingress: Ingress, item: Item): void {
-  const { connection } = item
+/** The frame is answered, or will not be. */
+export function leave(ingress: Ingress, connection: Connection, packetId: number, bytes: number): void {
   const sending = connection.sending as Sending
-  sending.inFlight.delete(item.packetId)
-  sending.pendingBytes -= item.bytes
-  ingress.metrics.heldBytes -= item.bytes
+  sending.inFlight.delete(packetId)
+  sending.pendingBytes -= bytes
+  ingress.metrics.heldBytes -= bytes
   if (sending.pendingBytes === 0) ingress.senders.delete(connection)
   if (sending.isPaused && sending.pendingBytes <= limits.heldBytesPerConnectionMax / 2) {
     sending.isPaused = false
@@ -167,7 +167,7 @@ function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | u
       if (fault === undefined && envelope !== undefined) wake(ingress, envelope)
       continue
     }
-    leave(ingress, item)
+    leave(ingress, connection, item.packetId, item.bytes)
     if (envelope === undefined) answerRefusal(ingress, item, item.refused)
     else if (fault !== undefined) answerRefusal(ingress, item, refusal(fault.code, envelope.stamp))
     else if (envelope.verdict === VERDICT_NEW) {

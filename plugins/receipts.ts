@@ -238,6 +238,7 @@ export function flushReceipts(delivery: Delivery, connection: Connection): void 
   const { waiting, pump } = connection
   if (waiting === undefined || pump === undefined || waiting.accepted.length + waiting.rows.length === 0) return
   if (pump.base === 0) {
+    if (pump.state === 'opening') return
     void openSlot(delivery, connection).then((isOpen) => {
       if (!isOpen) return
       pump.state = 'live'

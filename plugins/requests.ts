@@ -13,7 +13,7 @@ import { type Refusal, refusal } from './refuse.ts'
 import { resolvePair, resolveRaw, type Route } from './routes.ts'
 
 /** Where a request stands and whose it is. */
-interface Context {
+export interface Context {
   readonly ingress: Ingress
   readonly connection: Connection
   readonly packetId: number

@@ -5,7 +5,7 @@
 import type { ErrorCode } from './errors.ts'
 import { base32, isDeviceId, isHandle, parseBase32 } from './ids.ts'
 import { limits } from './limits.ts'
-import { patternOf, type TopicName } from './table.ts'
+import { patternOf, type TopicName, topicTable } from './table.ts'
 
 export type DeviceKind = 'person' | 'thing' | 'service'
 
@@ -81,6 +81,11 @@ export function rawLevel(recipient: RawTo): string {
   }
 }
 
+/** First levels of the rows that only observers receive. */
+const OPERATOR_PREFIXES = topicTable
+  .filter(({ who }) => who.every((role) => role === 'observer'))
+  .map(({ pattern }) => pattern.slice(0, pattern.indexOf('<')))
+
 const DECIMAL = /^[1-9][0-9]{0,15}$/
 
 /** Reads an `<n>`: a decimal of 1 to 2^53 - 1 without zeros in front; undefined for anything else. */
@@ -152,4 +157,9 @@ export function matches(filter: string, topic: string): boolean {
     if (i >= levels.length || (wanted[i] !== '+' && wanted[i] !== levels[i])) return false
   }
   return wanted.length === levels.length
+}
+
+/** Is it one of the topics that only operators read? */
+export function isOperatorTopic(topic: string): boolean {
+  return OPERATOR_PREFIXES.some((prefix) => topic.startsWith(prefix))
 }

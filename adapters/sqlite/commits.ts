@@ -62,7 +62,10 @@ function faultOf(error: { code: number; message: string }): CommitFault {
   return new CommitFault(code, error.message, primary === SQLITE_CONSTRAINT)
 }
 
-/** `hooks.onFatal` ends the process: after a failed fsync nobody knows what is on the disk (C3). */
+/**
+ * `hooks.onFatal` ends the process: after a failed fsync nobody knows what is on the disk (C3). `gate` is for tests: the
+ * writer thread waits at it in front of every commit.
+ */
 export async function openCommits(
   file: string,
   hooks: {
@@ -72,13 +75,16 @@ export async function openCommits(
     onStored(chunks: readonly Chunk[]): void
     onFatal(error: Error): void
   },
+  gate?: Int32Array,
 ): Promise<Commits> {
-  const thread = new Worker(new URL('./writer-thread.ts', import.meta.url), { workerData: { file } })
+  const thread = new Worker(new URL('./writer-thread.ts', import.meta.url), { workerData: { file, gate } })
   await new Promise<void>((resolve, reject) => {
     thread.once('message', () => resolve())
     thread.once('error', reject)
   })
   let closing = false
+  /** What is in flight is not answered any more: nobody knows whether it is on the disk. */
+  let isLost = false
   thread.on('error', (error) => hooks.onFatal(error as Error))
   thread.on('exit', (code) => {
     if (!closing) hooks.onFatal(new Error(`the writer thread ended with code ${code}`))
@@ -89,6 +95,7 @@ export async function openCommits(
   let inFlight: Transaction | undefined
   const solo: { statements: Transaction['statements']; resolve: (c: readonly number[]) => void; reject: (e: Error) => void }[] = []
   let inFlightSolo: (typeof solo)[number] | undefined
+  let wasSolo = false
   let timer: NodeJS.Timeout | undefined
   let arena = new SharedArrayBuffer(ARENA_BYTES)
   let arenaUsed = 0
@@ -123,7 +130,11 @@ export async function openCommits(
     if (inFlight !== undefined || inFlightSolo !== undefined) return
     clearTimeout(timer)
     timer = undefined
-    if (open.after.length > 0 || open.statements.length > 0 || open.moves.length > 0 || open.chunks.length > 0) {
+    // They take turns: under load the open transaction is never empty.
+    const isSolosTurn = solo.length > 0 && !wasSolo
+    wasSolo = isSolosTurn
+    const hasOpen = open.after.length > 0 || open.statements.length > 0 || open.moves.length > 0 || open.chunks.length > 0
+    if (hasOpen && !isSolosTurn) {
       inFlight = open
       open = fresh()
       seal(inFlight)
@@ -142,6 +153,7 @@ export async function openCommits(
   thread.on('message', (answer: WriteAnswer) => {
     const fault = answer.error && faultOf(answer.error)
     if (answer.error?.code === SQLITE_IOERR_FSYNC || answer.error?.code === SQLITE_IOERR_DIR_FSYNC) {
+      isLost = true
       return hooks.onFatal(new Error(`the disk failed to sync: ${answer.error.message}`))
     }
     if (inFlightSolo !== undefined) {
@@ -192,7 +204,7 @@ export async function openCommits(
     pending: () => inFlight !== undefined || inFlightSolo !== undefined || open.after.length > 0 || solo.length > 0,
     async close() {
       closing = true
-      while (inFlight !== undefined || inFlightSolo !== undefined || open.after.length > 0 || solo.length > 0) {
+      while (!isLost && (inFlight !== undefined || inFlightSolo !== undefined || open.after.length > 0 || solo.length > 0)) {
         flush()
         await new Promise((resolve) => setTimeout(resolve, 2))
       }

@@ -7,6 +7,7 @@ import {
   type DeviceState,
   endRecord,
   endRow,
+  findRecord,
   firstAbove,
   GONE,
   LIVE,
@@ -96,7 +97,7 @@ function acknowledge(
   }
   const ended: TailRecord[] = []
   for (const stamp of stamps) {
-    const record = device.records.get(stamp)
+    const record = findRecord(device, stamp)
     if (record === undefined) continue
     if (record.state !== LIVE) commits.run('deleteRecord', id, stamp)
     else record.state = ACKED
@@ -132,7 +133,7 @@ function saveFlags(store: Store, device: DeviceState, urgent: boolean): Promise<
 }
 
 function recordsOf(device: DeviceState): RequestRecord[] {
-  return [...device.records.values()].filter((record) => record.state !== ACKED).sort((a, b) => a.stamp - b.stamp)
+  return device.records.filter((record) => record.state !== ACKED && record.state !== GONE)
 }
 
 async function drop(store: Store, id: string): Promise<void> {
@@ -145,7 +146,7 @@ async function drop(store: Store, id: string): Promise<void> {
     store.commits.after((fault) => (fault ? reject(fault) : resolve()), true)
   })
   for (const row of device.rows.slice(device.head)) endRow(store.tail, device, row, GONE)
-  for (const record of [...device.records.values()]) endRecord(device, record)
+  for (const record of [...device.records]) endRecord(device, record)
   device.settledMaxSeq = 0
   device.settledRows = 0
 }

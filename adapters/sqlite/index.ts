@@ -1,5 +1,5 @@
 /** The embedded store: opens the database, recovers the tail, and gives the ports Intake, Inbox and Directory. */
-import { mkdirSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Clock, Directory, Inbox, Intake, Mark } from '../../core/ports.ts'
@@ -12,8 +12,22 @@ import { lockFolder } from './lock.ts'
 import { recoverTail } from './recover.ts'
 import { MIGRATIONS, PRAGMAS } from './schema.ts'
 import { startMover } from './settle.ts'
-import type { Store, StoreLimits } from './store.ts'
-import { createTail } from './tail.ts'
+import { prepared, type Store, type StoreLimits } from './store.ts'
+import { type Chunk, createTail } from './tail.ts'
+import { checkWal } from './wal-check.ts'
+
+export interface StoreFacts {
+  /** Inbox rows in the tail, and those that were settled. */
+  readonly tailRows: number
+  readonly settledRows: number
+  readonly tailEntries: number
+  readonly lastSeq: number
+  readonly refusal: string
+  /** Devices whose state is in memory. */
+  readonly devices: number
+  /** Devices that are not revoked. */
+  readonly registered: number
+}
 
 export interface SqliteStore {
   readonly intake: Intake
@@ -22,7 +36,7 @@ export interface SqliteStore {
   /** Marks that were acknowledged before a crash and not appended: the caller appends them. */
   readonly pendingMarks: readonly Mark[]
   /** For operators. */
-  facts(): { tailRows: number; tailEntries: number; lastSeq: number; refusal: string; devices: number }
+  facts(): StoreFacts
   close(): Promise<void>
 }
 
@@ -46,8 +60,21 @@ function migrate(file: string): void {
 }
 
 /**
+ * Is a part of the log lost that was acknowledged? SQLite writes over a damaged log, so it is kept beside the database first;
+ * as long as that copy is there the answer stays yes.
+ */
+function hasLostLog(file: string): boolean {
+  const kept = `${file}-wal-damaged`
+  if (checkWal(file) === 'damaged') copyFileSync(`${file}-wal`, kept)
+  return existsSync(kept)
+}
+
+const countOf = (reader: DatabaseSync, name: string): number =>
+  (prepared(reader, 'SELECT value FROM meta WHERE name = ?').get(name)?.['value'] as number | undefined) ?? 0
+
+/**
  * Opens or makes the store in `folder`, for this process alone: another gets a ConfigFault. `onFatal` must end the process;
- * `onNotice` is for the log.
+ * `onNotice` is for the log; `gate` is for tests, which hold the writer at it (writer-thread.ts).
  */
 export async function openSqlite(
   folder: string,
@@ -55,11 +82,12 @@ export async function openSqlite(
   now: Clock,
   onFatal: (error: Error) => void,
   onNotice: (text: string, facts: Record<string, unknown>) => void,
+  gate?: Int32Array,
 ): Promise<SqliteStore> {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const unlock = lockFolder(folder)
   try {
-    const store = await openLocked(folder, limits, now, onFatal, onNotice)
+    const store = await openLocked(folder, limits, now, onFatal, onNotice, gate)
     return { ...store, close: () => store.close().finally(unlock) }
   } catch (error) {
     unlock()
@@ -73,18 +101,21 @@ async function openLocked(
   now: Clock,
   onFatal: (error: Error) => void,
   onNotice: (text: string, facts: Record<string, unknown>) => void,
+  gate?: Int32Array,
 ): Promise<SqliteStore> {
   const file = join(folder, 'heliograph.db')
+  const isLogLost = hasLostLog(file)
   migrate(file)
   const reader = new DatabaseSync(file, { readOnly: true })
   const tail = createTail()
   const damaged = recoverTail(reader, tail, limits.cacheBytesMax)
-  const commits = await openCommits(file, {
+  const hooks = {
     nextChunkId: () => tail.nextChunkId++,
     now,
-    onStored: (chunks) => void tail.chunks.push(...chunks),
+    onStored: (chunks: readonly Chunk[]) => void tail.chunks.push(...chunks),
     onFatal,
-  })
+  }
+  const commits = await openCommits(file, hooks, gate)
   const store: Store = {
     tail,
     commits,
@@ -92,13 +123,14 @@ async function openLocked(
     limits,
     now,
     bootSeq: tail.lastSeq,
-    refusal: damaged.length > 0 ? 'corrupt_store' : undefined,
+    refusal: damaged.length > 0 || isLogLost ? 'corrupt_store' : undefined,
     waiting: [],
     onGrowth: () => undefined,
   }
-  if (damaged.length > 0) {
-    onNotice('the tail is damaged: new messages are refused, what is stored is served; restore the database', {
+  if (store.refusal !== undefined) {
+    onNotice('the store is damaged: new messages are refused, what is stored is served; restore the database', {
       entries: damaged,
+      keptLog: isLogLost ? `${file}-wal-damaged` : undefined,
     })
   }
   const stopDisk = await watchDisk(store, folder, (free) => {
@@ -112,10 +144,12 @@ async function openLocked(
     pendingMarks: [...tail.pendingMarks.values()],
     facts: () => ({
       tailRows: tail.liveRows,
+      settledRows: countOf(reader, 'settled_rows'),
       tailEntries: tail.chunks.length,
       lastSeq: tail.lastSeq,
       refusal: store.refusal ?? '',
       devices: tail.devices.size,
+      registered: countOf(reader, 'devices'),
     }),
     async close() {
       stopDisk()

@@ -20,12 +20,15 @@ import type { CommitFault } from './commits.ts'
 import { envelopeHeadBytesMax, writeEnvelopeHead, writeMarked, writeText } from './journal.ts'
 import { type Store, stateOf } from './store.ts'
 import {
-  addRecord,
   addRow,
   type Chunk,
   type DeviceState,
-  GONE,
+  endRecord,
+  findRecord,
+  holdRecord,
   LIVE,
+  pushRecord,
+  SETTLED,
   type Tail,
   type TailRecord,
   type TailRow,
@@ -45,14 +48,14 @@ const markKey = (by: string, peer: string): string => by + peer
 function decide(store: Store, envelope: Envelope, sender: DeviceState | undefined): void {
   if (sender === undefined || envelope.dedupe === DEDUPE_NONE) envelope.verdict = VERDICT_NEW
   else if (envelope.dedupe === DEDUPE_RECORD) {
-    const waiting = sender.records.get(envelope.stamp)
+    const waiting = envelope.stamp > sender.lastStamp ? undefined : findRecord(sender, envelope.stamp)
     const { waitingRecordsMax } = store.limits
     envelope.verdict = judgeRequest(
       envelope.stamp,
       envelope.hash,
       sender.lastStamp,
       waiting?.hash,
-      sender.records.size,
+      sender.recordsWaiting,
       waitingRecordsMax,
     )
     if (waiting !== undefined) envelope.seq = waiting.seq
@@ -135,8 +138,8 @@ function show(store: Store, draft: Draft): void {
     if (sender !== undefined && envelope.dedupe !== DEDUPE_NONE) {
       sender.durableStamp = envelope.stamp
       sender.dirty = true
-      // It is in the map since it was decided; now it counts in its chunk.
-      if (record !== undefined && record.state === LIVE) addRecord(sender, record)
+      // It is known since it was decided; now it counts in its chunk.
+      if (record !== undefined && record.state === LIVE) holdRecord(record)
     }
     endPendingMark(tail, envelope)
   }
@@ -150,8 +153,8 @@ function undo(store: Store, draft: Draft): void {
     sender.lastStamp = sender.durableStamp
     const record = draft.records[i]
     if (record !== undefined) {
-      record.state = GONE
-      sender.records.delete(record.stamp)
+      record.state = SETTLED
+      endRecord(sender, record)
     }
   }
 }
@@ -174,7 +177,7 @@ export function createIntake(store: Store): Intake {
         const chunk = encode(store, envelope)
         if (envelope.dedupe === DEDUPE_RECORD) {
           record = recordOf(envelope, chunk)
-          sender?.records.set(record.stamp, record)
+          if (sender !== undefined) pushRecord(sender, record)
         }
       }
       draft.records.push(record)

@@ -4,7 +4,6 @@ import { crc32 } from 'node:zlib'
 import { DEDUPE_NONE, DEDUPE_RECORD } from '../../core/envelope.ts'
 import { type JournalReader, readJournal } from './journal.ts'
 import {
-  addRecord,
   addRow,
   type Chunk,
   createChunk,
@@ -12,8 +11,11 @@ import {
   type DeviceState,
   endRecord,
   endRow,
+  findRecord,
   GONE,
+  holdRecord,
   LIVE,
+  pushRecord,
   type Tail,
   type TailRow,
 } from './tail.ts'
@@ -50,7 +52,10 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       sender.lastStamp = Math.max(sender.lastStamp, stamp)
       sender.durableStamp = sender.lastStamp
       sender.dirty = true
-      if (dedupe === DEDUPE_RECORD) addRecord(sender, { device, stamp, hash, seq, peer, chunk, state: LIVE })
+      if (dedupe !== DEDUPE_RECORD) return
+      const record = { device, stamp, hash, seq, peer, chunk, state: LIVE }
+      pushRecord(sender, record)
+      holdRecord(record)
     },
     ack(id, seqs, subs, stamps, marks) {
       const device = deviceOf(tail, id)
@@ -59,7 +64,7 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
         if (row !== undefined) endRow(tail, device, row, GONE)
       })
       for (const stamp of stamps) {
-        const record = device.records.get(stamp)
+        const record = findRecord(device, stamp)
         if (record !== undefined) endRecord(device, record)
       }
       for (const mark of marks) {
@@ -74,7 +79,7 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
     drop(id) {
       const device = deviceOf(tail, id)
       for (const row of device.rows.slice(device.head)) endRow(tail, device, row, GONE)
-      for (const record of [...device.records.values()]) endRecord(device, record)
+      for (const record of [...device.records]) endRecord(device, record)
     },
     marked(mark) {
       const key = mark.by + mark.peer

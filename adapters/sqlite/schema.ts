@@ -42,6 +42,7 @@ export const STATEMENTS = {
   insertEntry: 'INSERT INTO tail (id, crc, entry) VALUES (?, ?, ?)',
   deleteEntries: 'DELETE FROM tail WHERE id <= ?',
   putMeta: 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
+  addMeta: 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value',
   insertSettled:
     'INSERT OR REPLACE INTO settled (device, seq, sub, kind, peer, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?)',
   deleteSettled: 'DELETE FROM settled WHERE device = ? AND seq = ? AND sub = ?',

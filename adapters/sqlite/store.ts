@@ -3,13 +3,14 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import type { Clock } from '../../core/ports.ts'
 import type { Commits } from './commits.ts'
 import {
-  addRecord,
   type Chunk,
   createDeviceState,
   type DeviceState,
+  findRecord,
   LIVE,
   SETTLED,
   type Tail,
+  type TailRecord,
   type TailRow,
 } from './tail.ts'
 
@@ -89,10 +90,12 @@ function load(store: Store, device: DeviceState): void {
     }
   }
   device.durableStamp = device.lastStamp
+  // Those of the table are older than any of the tail.
+  const older: TailRecord[] = []
   for (const record of prepared(reader, RECORDS).all(device.id) as Record<string, number | string>[]) {
     const stamp = record['stamp'] as number
-    if (device.records.has(stamp)) continue
-    addRecord(device, {
+    if (findRecord(device, stamp) !== undefined) continue
+    older.push({
       device: device.id,
       stamp,
       hash: record['hash'] as number,
@@ -102,6 +105,9 @@ function load(store: Store, device: DeviceState): void {
       state: SETTLED,
     })
   }
+  device.records = [...older, ...device.records.slice(device.recordsHead)]
+  device.recordsHead = 0
+  device.recordsWaiting += older.length
   const max = prepared(reader, SETTLED_MAX).get(device.id)
   if (max !== undefined) {
     device.settledMaxSeq = max['seq'] as number
@@ -132,7 +138,7 @@ export function trimCache(store: Store): void {
 /** Nothing in memory is needed beyond what the tables say. */
 export function isIdle(device: DeviceState): boolean {
   if (device.connected || device.dirty || device.head < device.rows.length) return false
-  for (const record of device.records.values()) if (record.state === LIVE) return false
+  for (const record of device.records) if (record.state === LIVE) return false
   return true
 }
 

@@ -51,7 +51,10 @@ export interface DeviceState {
   /** Rows in position order; those before `head` are dead or settled. */
   rows: TailRow[]
   head: number
-  records: Map<number, TailRecord>
+  /** Waiting records by rising stamp; those before `recordsHead` have ended, others may have. */
+  records: TailRecord[]
+  recordsHead: number
+  recordsWaiting: number
   /** Changed since the last checkpoint. */
   dirty: boolean
   connected: boolean
@@ -100,7 +103,9 @@ export function createDeviceState(id: string): DeviceState {
     settledRows: 0,
     rows: [],
     head: 0,
-    records: new Map(),
+    records: [],
+    recordsHead: 0,
+    recordsWaiting: 0,
     dirty: false,
     connected: false,
   }
@@ -119,11 +124,31 @@ export function addRow(tail: Tail, device: DeviceState, row: TailRow): void {
   tail.liveRows++
 }
 
-export function addRecord(device: DeviceState, record: TailRecord): void {
-  device.records.set(record.stamp, record)
+/** A record from here on; stamps only rise. */
+export function pushRecord(device: DeviceState, record: TailRecord): void {
+  device.records.push(record)
+  device.recordsWaiting++
+}
+
+/** The record is durable: its chunk has to stay until it has ended. */
+export function holdRecord(record: TailRecord): void {
   if (record.chunk === undefined) return
   record.chunk.records.push(record)
   record.chunk.live++
+}
+
+/** The waiting record with this stamp. */
+export function findRecord(device: DeviceState, stamp: number): TailRecord | undefined {
+  const { records } = device
+  let low = device.recordsHead
+  let high = records.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((records[middle] as TailRecord).stamp < stamp) low = middle + 1
+    else high = middle
+  }
+  const found = records[low]
+  return found?.stamp === stamp && found.state !== GONE ? found : undefined
 }
 
 /** The row is acknowledged durably, or settled. Idempotent. */
@@ -148,9 +173,18 @@ export function endRow(tail: Tail, device: DeviceState, row: TailRow, state: typ
 }
 
 export function endRecord(device: DeviceState, record: TailRecord): void {
+  if (record.state === GONE) return
   if (record.state < SETTLED && record.chunk !== undefined) record.chunk.live--
   record.state = GONE
-  device.records.delete(record.stamp)
+  device.recordsWaiting--
+  const { records } = device
+  let head = device.recordsHead
+  while (head < records.length && (records[head] as TailRecord).state === GONE) head++
+  device.recordsHead = head
+  if (head === records.length || head > 64) {
+    records.splice(0, head)
+    device.recordsHead = 0
+  }
 }
 
 /** Index of the first tail row above (seq, sub); rows are in position order. */

@@ -7,7 +7,11 @@ type Part = Uint8Array | string | number
 
 /** Bytes after each other: numbers are single bytes, texts are UTF-8 without a length. */
 export function join(...parts: readonly Part[]): Buffer {
-  return Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.of(part) : Buffer.from(part as Uint8Array))))
+  return Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.of(part) : raw(part))))
+}
+
+function raw(bytes: Uint8Array | string): Uint8Array {
+  return typeof bytes === 'string' ? Buffer.from(bytes) : bytes
 }
 
 export function u16(value: number): Buffer {
@@ -16,7 +20,7 @@ export function u16(value: number): Buffer {
 
 /** A text behind its length. Bytes stay as they are. */
 export function text(value: string | Uint8Array): Buffer {
-  const bytes = Buffer.from(value as Uint8Array)
+  const bytes = raw(value)
   return join(u16(bytes.length), bytes)
 }
 
@@ -35,6 +39,14 @@ export function packet(first: number, ...parts: readonly Part[]): Buffer {
   return join(first, length(body.length), body)
 }
 
+export interface Will {
+  readonly topic: string | Uint8Array
+  readonly payload: string | Uint8Array
+  /** 1 unless it is given. */
+  readonly qos?: number
+  readonly retain?: boolean
+}
+
 export interface ConnectParts {
   readonly first?: number
   readonly name?: string | Uint8Array
@@ -44,7 +56,7 @@ export interface ConnectParts {
   readonly clean?: boolean
   readonly keepaliveS?: number
   readonly clientId?: string | Uint8Array
-  readonly will?: { readonly topic: string | Uint8Array; readonly payload: string | Uint8Array; readonly qos?: number; readonly retain?: boolean }
+  readonly will?: Will
   readonly username?: string | Uint8Array
   readonly password?: string | Uint8Array
   /** Behind everything else. */
@@ -78,14 +90,25 @@ export function publishBytes(topic: string | Uint8Array, payload: string | Uint8
   return packet(first, text(topic), ...((first & 6) === 0 ? [] : [u16(id)]), payload)
 }
 
-/** A SUBSCRIBE; a filter is asked for with QoS 1 unless it says otherwise. */
-export function subscribeBytes(filters: readonly (string | Uint8Array | readonly [string | Uint8Array, number])[], id = 1): Buffer {
-  const parts = filters.map((filter) =>
-    typeof filter === 'string' || filter instanceof Uint8Array ? join(text(filter), 1) : join(text(filter[0]), filter[1]),
-  )
-  return packet(0x82, u16(id), ...parts)
+/** A SUBSCRIBE, every filter with the same QoS. */
+export function subscribeBytes(filters: readonly (string | Uint8Array)[], qos = 1, id = 1): Buffer {
+  return packet(0x82, u16(id), ...filters.map((filter) => join(text(filter), qos)))
 }
 
 export function unsubscribeBytes(filters: readonly (string | Uint8Array)[], id = 1): Buffer {
   return packet(0xa2, u16(id), ...filters.map(text))
+}
+
+/** A varint of protobuf. */
+export function varint(value: number | bigint): Buffer {
+  const bytes: number[] = []
+  let rest = BigInt(value)
+  for (; rest >= 128n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128)
+  return Buffer.of(...bytes, Number(rest))
+}
+
+/** A field of protobuf: a number as varint, bytes behind their length. */
+export function field(number: number, value: number | bigint | Uint8Array): Buffer {
+  if (value instanceof Uint8Array) return join(varint(number * 8 + 2), varint(value.length), value)
+  return join(varint(number * 8), varint(value))
 }

@@ -175,6 +175,7 @@ describe('reading imports', () => {
       "const e = `${await import('./e.ts')} from './not.ts'`",
       "new Worker(new URL('./f.ts', import.meta.url))",
       "const g: typeof import('g') = new URL('./page.html', import.meta.url)",
+      "const h = require('h')",
       "const regex = /from '/, quote = 'import \"h\"'",
     ].join('\n')
     assert.deepEqual(
@@ -186,6 +187,7 @@ describe('reading imports', () => {
         ['./e.ts', 'x/e.ts', 6, false],
         ['./f.ts', 'x/f.ts', 7, false],
         ['g', undefined, 8, true],
+        ['h', undefined, 9, false],
       ],
     )
   })

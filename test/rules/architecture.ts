@@ -77,7 +77,7 @@ export function architectureFaults(tree: Tree, entries: readonly string[]): stri
 function importKind(code: string, literal: Literal): 'type' | 'runtime' | undefined {
   const before = code.slice(Math.max(0, literal.start - 4000), literal.start).trimEnd()
   if (/\btypeof import\($/.test(before)) return 'type'
-  if (/\bimport(\()?$/.test(before)) return 'runtime'
+  if (/\bimport(\()?$|\brequire\($/.test(before)) return 'runtime'
   const isUrl = /\bnew URL\($/.test(before) && /^\s*,\s*import\.meta\.url\b/.test(code.slice(literal.end))
   if (isUrl) return /\.(ts|mjs)$/.test(literal.text) ? 'runtime' : undefined
   const clause = /\b(?:import|export)\s+(type\s+(?!from\b))?[\w\s{},*$]*\bfrom$/.exec(before)

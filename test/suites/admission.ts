@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { clientOn } from '../world/client.ts'
 import { connect, type Pledge } from './broker.ts'
 
 /** A remaining length of 300 KiB, behind the first byte of CONNECT. */
@@ -29,11 +30,18 @@ export const frameCap: Pledge = {
   },
 }
 
+/** MQTT 3.1.1, flags 0 (so clean=false), keepalive 60 s, an empty client id. Clients refuse to write it. */
+const NAMELESS = Buffer.from('100c00044d5154540400003c0000', 'hex')
+
 export const emptyId: Pledge = {
   says: 'an empty client id with clean=false is refused with CONNACK 2',
   async keep(broker) {
-    const client = await connect(broker, { ...(await broker.device('a')), id: '' })
+    const socket = connectSocket({ port: broker.port, host: '127.0.0.1' })
+    const client = clientOn(socket, true)
+    client.sendBytes(NAMELESS)
+    await client.until((c) => c.connack !== undefined || c.isClosed, 'CONNACK or close')
     assert.equal(client.connack?.returnCode, 2, `CONNACK ${client.connack?.returnCode}`)
+    await client.closed()
   },
 }
 

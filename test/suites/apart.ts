@@ -62,6 +62,8 @@ export const slowReader: Pledge = {
   async keep(broker) {
     const [flooder, deaf] = [await broker.device('a'), await broker.device('b')]
     const [from, to] = [await broker.device('c'), await broker.device('d')]
+    const client = await join(broker, to)
+    const sender = await connect(broker, from)
     const reader = await join(broker, deaf)
     reader.socket.pause()
     const flood = await connect(broker, flooder)
@@ -73,8 +75,6 @@ export const slowReader: Pledge = {
       known = pubackCount(flood)
       await flood.until((c) => pubackCount(c) > known, 'a PUBACK', QUIET_MS).catch(() => undefined)
     }
-    const client = await join(broker, to)
-    const sender = await connect(broker, from)
     for (const text of numbered('healthy', 20)) sender.post(broker.topic(from, to), text)
     const arrived = textsOf(await collect(client, 20, 2_000))
     assert.equal(arrived.length, 20, `${arrived.length} of 20 messages of another pair arrived`)

@@ -69,7 +69,7 @@ export const overtaken: Pledge = {
       sender.post(crowd.topic(from), `to all ${i}`)
       sender.post(broker.topic(from, to), `to one ${i}`)
     }
-    const arrived = textsOf(await collect(client, texts.length, QUIET_MS))
+    const arrived = textsOf(await collect(client, texts.length, 2 * QUIET_MS))
     const dropped = texts.filter((text) => !arrived.includes(text))
     assert.equal(dropped.length, 0, `${dropped.length} of ${texts.length} did not arrive: ${dropped.slice(0, 2).join(', ')}`)
     assert.deepEqual(arrived, texts)

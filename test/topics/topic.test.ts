@@ -7,6 +7,7 @@ import {
   fromTopic,
   inboxFilterOf,
   inboxTopicOf,
+  isOperatorTopic,
   isValidFilter,
   isValidTopic,
   matches,
@@ -86,6 +87,33 @@ describe('topics', () => {
     }
     assert.ok(matches(inboxFilterOf('abc', 'person'), inboxTopicOf('abc')))
     assert.ok(!matches(inboxFilterOf('abc', 'person'), inboxTopicOf('abcd')))
+  })
+})
+
+describe('the topics of operators', () => {
+  it('are those under ops/ and $SYS/broker/, and no others', () => {
+    for (const topic of [
+      'ops/node/a',
+      'ops/store/intake',
+      'ops/queue/push',
+      '$SYS/broker/uptime',
+      '$SYS/broker/load/sent/1min',
+    ]) {
+      assert.ok(isOperatorTopic(topic), topic)
+    }
+    for (const topic of [
+      'ops',
+      'ops/',
+      'ops/other/a',
+      'xops/node/a',
+      '$SYS',
+      '$SYS/other',
+      'd/ops/in',
+      'u/a/presence',
+      '',
+    ]) {
+      assert.ok(!isOperatorTopic(topic), topic)
+    }
   })
 })
 
