@@ -42,13 +42,13 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
     async restore(clientId) {
       const connection = byDevice(clientId)?.connection
       if (connection === undefined) return undefined
-      const state = await plugins.delivery.ports.inbox.open(connection.device)
+      const state = await plugins.delivery.flow.ports.inbox.open(connection.device)
       return state.subscribed ? connection.filter : undefined
     },
     async remember(clientId, filters, subscribed) {
       const connection = byDevice(clientId)?.connection
       if (connection === undefined || (filters !== undefined && !filters.includes(connection.filter))) return
-      await plugins.delivery.ports.inbox.setSubscribed(connection.device, subscribed)
+      await plugins.delivery.flow.ports.inbox.setSubscribed(connection.device, subscribed)
     },
     ready: (stream) => with_(stream, (guard) => onReady(guards, guard)),
     subscribed: (stream, filters) =>

@@ -4,7 +4,7 @@
  */
 import { Readable } from 'node:stream'
 import type { Client } from 'aedes'
-import { matches } from '../topics/topic.ts'
+import { isOperatorTopic, matches } from '../topics/topic.ts'
 
 export interface SessionRules {
   isInboxFilter(filter: string): boolean
@@ -27,7 +27,6 @@ const NO_RETAINED = { pipe: () => undefined }
 /** Methods are those that aedes 1.2.0 calls; `setup` must be a native async function. */
 export function createSessions(rules: SessionRules) {
   const retained = new Map<string, Packet>()
-  const isOperatorTopic = (topic: string): boolean => topic.startsWith('ops/') || topic.startsWith('$SYS/broker/')
 
   const persistence = {
     async setup(): Promise<void> {

@@ -2,7 +2,7 @@
  * An envelope: what the server sees of one message, or a mark that the server makes itself. Ingress fills it, the intake
  * decides `verdict` and `seq` (A1, A3), `plan` turns it into inbox rows (A2).
  */
-import type { Mark, Row } from './ports.ts'
+import type { Mark, Row } from './row.ts'
 
 /** How the intake recognises a repeated request (A3). */
 export const DEDUPE_NONE = 0

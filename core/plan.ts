@@ -5,7 +5,7 @@
 import { type DeliveryHead, deliverySize, writeDelivery } from '../topics/codec.ts'
 import { publishBytes, writePublishHead } from '../topics/frames.ts'
 import { BODY_FRAME, BODY_MARK, type Body, type Envelope, type Target } from './envelope.ts'
-import { ROW_FRAME, ROW_MARK } from './ports.ts'
+import { ROW_FRAME, ROW_MARK } from './row.ts'
 
 const NOTHING = new Uint8Array(0)
 /** Reused for every row: the codec copies from it at once. */

@@ -4,6 +4,9 @@
  */
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Envelope } from './envelope.ts'
+import type { Mark, RequestRecord, Row } from './row.ts'
+
+export { type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
 
@@ -81,36 +84,6 @@ export interface Directory {
   revoke(device: string): Promise<boolean>
 }
 
-export const ROW_FRAME = 0
-export const ROW_MARK = 1
-
-/**
- * A row of a device's inbox. Position is (seq, sub); the bytes are `source[start..end)`:
- * ROW_FRAME: a whole QoS 1 PUBLISH with packet id 0; ROW_MARK: an encoded Delivery with Receipts, merged when it is sent.
- */
-export interface Row {
-  readonly device: string
-  readonly seq: number
-  readonly sub: number
-  readonly kind: typeof ROW_FRAME | typeof ROW_MARK
-  /** Key of the other user of the conversation when acknowledging this row makes a delivered mark, else ''. */
-  readonly peer: string
-  /** Unix ms after which it is not delivered any more; 0: the inbox's own limit. */
-  readonly expiresMs: number
-  source: Uint8Array | undefined
-  start: number
-  end: number
-}
-
-/** A request record (A3) that waits for the device to acknowledge its `accepted`. */
-export interface RequestRecord {
-  readonly stamp: number
-  readonly hash: number
-  readonly seq: number
-  /** Key of the conversation's other user. */
-  readonly peer: string
-}
-
 /** What the inbox knows of a device when it connects. */
 export interface InboxState {
   /** "Has subscribed" (B1). */
@@ -120,13 +93,6 @@ export interface InboxState {
   readonly lastStamp: number
   /** Waiting request records, oldest first, at most waitingRecordsMax. */
   readonly records: readonly RequestRecord[]
-}
-
-/** Delivered mark: the user `by` has everything of the conversation with `peer` up to `upTo`. Keys of users. */
-export interface Mark {
-  readonly by: string
-  readonly peer: string
-  readonly upTo: number
 }
 
 /**

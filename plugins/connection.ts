@@ -1,13 +1,8 @@
-/**
- * A connection of a device as the plugins see it, and its way out: frames gather in a pooled buffer and leave in one write per
- * connection and event-loop turn (measured: twice the throughput of a write per frame).
- */
-import type { Principal } from '../core/ports.ts'
+/** A connection of a device as the plugins see it: who it is, its socket, and the state that each plugin keeps of it. */
+import type { Principal, Row } from '../core/ports.ts'
+import type { Receipt } from '../topics/codec.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import { DUP, writeLength } from '../topics/frames.ts'
-import type { Pump } from './delivery.ts'
-import type { Sending } from './ingress.ts'
-import type { Waiting } from './receipts.ts'
+import type { Route } from './routes.ts'
 
 /** What the plugins need of a socket. */
 export interface Wire {
@@ -47,131 +42,70 @@ export interface Connection {
   waiting: Waiting | undefined
 }
 
-interface OutBuffer {
+/** Bytes that leave at the end of the turn; plugins/outbound.ts. */
+export interface OutBuffer {
   readonly bytes: Buffer
   used: number
   readonly release: () => void
 }
 
-const OUT_BYTES = 16 * 1024
-const POOLED_MAX = 512
-const pool: OutBuffer[] = []
+/** A receipts frame in the window: its PUBACK acknowledges these rows and settles these stamps. */
+export interface ReceiptsFrame {
+  readonly kind: 2
+  readonly rows: readonly Row[]
+  readonly stamps: readonly number[]
+}
+export type InFlight = (Row & { held?: boolean }) | (ReceiptsFrame & { held?: boolean })
 
-function takeOut(): OutBuffer {
-  const pooled = pool.pop()
-  if (pooled !== undefined) return pooled
-  const fresh: OutBuffer = {
-    bytes: Buffer.allocUnsafeSlow(OUT_BYTES),
-    used: 0,
-    release() {
-      fresh.used = 0
-      if (pool.length < POOLED_MAX) pool.push(fresh)
-    },
-  }
-  return fresh
+/** stopped: no subscription. opening: the slot is being advanced. reading: a page is under way. full: window or socket full. */
+export type PumpState = 'stopped' | 'idle' | 'opening' | 'reading' | 'full' | 'live'
+
+export interface Pump {
+  state: PumpState
+  /** First packet id of this connection's slot; 0 until it has one. */
+  base: number
+  cursorSeq: number
+  cursorSub: number
+  /** Rows at or below it were written before: DUP. */
+  sentSeq: number
+  /** Window as a ring: frame n is at n % ring.length, its packet id is base + n % windowRowsMax. */
+  ring: (InFlight | undefined)[]
+  next: number
+  oldest: number
+  open: number
+  /** Woken while it was not live: read once more. */
+  again: boolean
+  isCurrent: boolean
+  /** When the window filled up, for the acknowledgement timeout; 0: it is not full. */
+  fullSinceMs: number
+  /** What was acknowledged in this turn. */
+  ackRows: Row[]
+  ackStamps: number[]
+  ackMarks: { by: string; peer: string; upTo: number }[]
+  unknownSinceMs: number
+  unknownCount: number
 }
 
-let dirty: Connection[] = []
-
-/** Sends what every connection has gathered. Runs once a turn; calling it earlier only sends earlier. */
-export function flushConnections(): void {
-  const now = dirty
-  dirty = []
-  for (const connection of now) {
-    connection.isDirty = false
-    flushOut(connection)
-  }
+/** The sending side of a connection; made with its first PUBLISH. */
+export interface Sending {
+  readonly routes: Map<string, Route>
+  /** PUBLISHes behind one that waits for the directory. */
+  held: (() => void)[]
+  isResolving: boolean
+  /** Bytes read and not answered. */
+  pendingBytes: number
+  isPaused: boolean
+  /** Packet ids in flight: using one again is malformed. */
+  readonly inFlight: Set<number>
+  /** Conversations under RETRY_LATER, until unix ms. */
+  later: Map<string, number> | undefined
+  /** A temporary refusal met this thing: nothing more is taken from it. */
+  isStopped: boolean
 }
 
-function flushOut(connection: Connection): void {
-  const out = connection.out
-  if (out === undefined) return
-  connection.out = undefined
-  if (connection.isOpen) connection.wire.write(out.bytes.subarray(0, out.used), out.release)
-  else out.release()
-}
-
-/** Room for `bytes` in the connection's out buffer: the buffer, to be written from `used` on. At most OUT_BYTES. */
-function room(connection: Connection, bytes: number): OutBuffer {
-  if (connection.out !== undefined && connection.out.used + bytes > OUT_BYTES) flushOut(connection)
-  connection.out ??= takeOut()
-  if (!connection.isDirty) {
-    connection.isDirty = true
-    if (dirty.length === 0) setImmediate(flushConnections)
-    dirty.push(connection)
-  }
-  return connection.out
-}
-
-const nothing = (): void => undefined
-
-/** Writes a whole frame that the caller owns. */
-export function writeFrame(connection: Connection, frame: Uint8Array): void {
-  if (!connection.isOpen) return
-  if (frame.length > OUT_BYTES) {
-    flushOut(connection)
-    connection.wire.write(frame, nothing)
-    return
-  }
-  const out = room(connection, frame.length)
-  out.bytes.set(frame, out.used)
-  out.used += frame.length
-}
-
-export function writePuback(connection: Connection, packetId: number): void {
-  if (!connection.isOpen) return
-  const out = room(connection, 4)
-  const { bytes, used } = out
-  bytes[used] = 0x40
-  bytes[used + 1] = 2
-  bytes[used + 2] = packetId >>> 8
-  bytes[used + 3] = packetId & 255
-  out.used = used + 4
-}
-
-/** Copies a stored PUBLISH (packet id 0) from `source[start..end)` and gives it its packet id. */
-export function writeStored(
-  connection: Connection,
-  source: Uint8Array,
-  start: number,
-  end: number,
-  packetId: number,
-  isResend: boolean,
-): void {
-  const bytes = end - start
-  if (!connection.isOpen) return
-  const isLarge = bytes > OUT_BYTES
-  const out = isLarge ? undefined : room(connection, bytes)
-  const into = out?.bytes ?? Buffer.allocUnsafeSlow(bytes)
-  const at = out?.used ?? 0
-  // A typed copy of a few hundred bytes; Buffer.copy costs a call into C++.
-  into.set(source.subarray(start, end), at)
-  if (isResend) into[at] = (into[at] as number) | DUP
-  let id = at + 1
-  while ((into[id] as number) & 128) id++
-  id += 1
-  id += 2 + (((into[id] as number) << 8) | (into[id + 1] as number))
-  into[id] = packetId >>> 8
-  into[id + 1] = packetId & 255
-  if (out !== undefined) out.used = at + bytes
-  else {
-    flushOut(connection)
-    connection.wire.write(into, nothing)
-  }
-}
-
-/** Writes a QoS 1 PUBLISH made here. */
-export function writePublish(connection: Connection, topic: Uint8Array, payload: Uint8Array, packetId: number): void {
-  const remaining = 4 + topic.length + payload.length
-  const frame = Buffer.allocUnsafe(5 + remaining)
-  frame[0] = 0x32
-  let at = writeLength(frame, 1, remaining)
-  frame[at++] = topic.length >>> 8
-  frame[at++] = topic.length & 255
-  frame.set(topic, at)
-  at += topic.length
-  frame[at++] = packetId >>> 8
-  frame[at++] = packetId & 255
-  frame.set(payload, at)
-  writeFrame(connection, frame.subarray(0, at + payload.length))
+/** What waits to be sent to one device in its next receipts frame. */
+export interface Waiting {
+  accepted: { stamp: number; seq: number; peer: string }[]
+  rows: { row: Row; items: readonly Receipt[] }[]
+  isDue: boolean
 }

@@ -11,11 +11,9 @@ import { authenticate, type Login } from './authenticate.ts'
 import { authorizePublish, filterOf } from './authorize.ts'
 import type { Connection, Wire } from './connection.ts'
 import {
-  createPump,
   type Delivery,
   onPuback,
   read,
-  sentSeqOf,
   settleTurn,
   startPump,
   stopPump,
@@ -26,6 +24,7 @@ import { appendOwn, createIngress, enter, type Ingress, leave, sendingOf } from 
 import { onRaw } from './raw.ts'
 import { createReceipts, noteMark, takeRecords } from './receipts.ts'
 import { type Context, onRequest } from './requests.ts'
+import { createPump, type Flow, sentSeqOf } from './window.ts'
 import type { Connect } from '../topics/frames.ts'
 
 export interface PluginSettings {
@@ -61,19 +60,18 @@ export interface Plugins {
 const SWEEP_EVERY_MS = 100
 
 export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSettings): Plugins {
-  const receipts = createReceipts(ports, (envelopes) => appendOwn(ingress, envelopes))
-  const ingress = createIngress(ports, metrics, receipts)
-  const delivery: Delivery = {
+  const flow: Flow = {
     ports,
     metrics,
-    receipts,
     windowRows: settings.windowRows,
     resume: (connection) => read(delivery, connection),
     stalled: new Set(),
   }
-  receipts.delivery = delivery
+  const receipts = createReceipts(flow, (envelopes) => appendOwn(ingress, envelopes))
+  const ingress = createIngress(ports, metrics, receipts)
+  const delivery: Delivery = { flow, receipts }
   const sweeper = setInterval(() => {
-    if (delivery.stalled.size > 0) sweepStalled(delivery)
+    if (flow.stalled.size > 0) sweepStalled(delivery)
   }, SWEEP_EVERY_MS)
   sweeper.unref()
 
@@ -108,7 +106,7 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     puback: (connection, packetId) => onPuback(delivery, connection, packetId),
     turn: (connection) => settleTurn(delivery, connection),
     closed(connection) {
-      delivery.stalled.delete(connection)
+      flow.stalled.delete(connection)
       if (connection.epoch === 0) return
       ports.claims.release(connection.device, connection.epoch)
       settleTurn(delivery, connection)

@@ -7,31 +7,15 @@ import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PEND
 import { countBy, type Metrics } from '../core/metrics.ts'
 import type { Ports, Row } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
-import { type Connection, flushConnections, writePuback } from './connection.ts'
+import type { Connection, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
+import { flushConnections, writePuback } from './outbound.ts'
 import { noteAccepted, type Receipts } from './receipts.ts'
 import { isTemporary, type Refusal, refusal, RETRY_IN_S, writeRefusal } from './refuse.ts'
 import type { Route } from './routes.ts'
 
 /** A thing whose publish could not be stored is held for so long, then closed (A4). */
 const REFUSED_HOLD_MS = 5_000
-
-/** The sending side of a connection; made with its first PUBLISH. */
-export interface Sending {
-  readonly routes: Map<string, Route>
-  /** PUBLISHes behind one that waits for the directory. */
-  held: (() => void)[]
-  isResolving: boolean
-  /** Bytes read and not answered. */
-  pendingBytes: number
-  isPaused: boolean
-  /** Packet ids in flight: using one again is malformed. */
-  readonly inFlight: Set<number>
-  /** Conversations under RETRY_LATER, until unix ms. */
-  later: Map<string, number> | undefined
-  /** A temporary refusal met this thing: nothing more is taken from it. */
-  isStopped: boolean
-}
 
 const ANSWERS_PER_FLUSH = 256
 

@@ -6,21 +6,15 @@ import { BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } f
 import type { Account, Mark, Ports, RequestRecord, Row } from '../core/ports.ts'
 import { decodeDelivery, type Receipt, receiptsSize, writeReceiptsDelivery } from '../topics/codec.ts'
 import { limits } from '../topics/limits.ts'
-import { type Connection, writePublish } from './connection.ts'
-import { type Delivery, enterWindow, hasRoom, openSlot } from './delivery.ts'
+import type { Connection, Waiting } from './connection.ts'
 import { createDueQueue, type DueQueue } from './due-queue.ts'
+import { writePublish } from './outbound.ts'
+import { enterWindow, type Flow, hasRoom, openSlot } from './window.ts'
 
 /** Delivered marks are appended after this: well within the linger of `accepted`, so that both leave together. */
 const MARK_LINGER_MS = 200
 /** Marks of one append. Bounded, so that no commit is long. */
 const MARKS_PER_APPEND_MAX = 2_000
-
-/** What waits to be sent to one device in its next receipts frame. */
-export interface Waiting {
-  accepted: { stamp: number; seq: number; peer: string }[]
-  rows: { row: Row; items: readonly Receipt[] }[]
-  isDue: boolean
-}
 
 interface Lingering {
   mark: Mark
@@ -37,15 +31,15 @@ export interface Receipts {
   /** Appends envelopes made here and wakes their devices. */
   readonly append: (envelopes: Envelope[]) => Promise<void>
   soon: Set<Connection>
-  delivery: Delivery | undefined
+  readonly flow: Flow
 }
 
 const NO_BODY = new Uint8Array(0)
 const keyBytes = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
 
-export function createReceipts(ports: Ports, append: Receipts['append']): Receipts {
+export function createReceipts(flow: Flow, append: Receipts['append']): Receipts {
   const receipts: Receipts = {
-    ports,
+    ports: flow.ports,
     lingering: new Map(),
     marksDue: createDueQueue(MARK_LINGER_MS, MARKS_PER_APPEND_MAX, (keys) => appendMarks(receipts, keys)),
     framesDue: createDueQueue(limits.receiptLingerMs, MARKS_PER_APPEND_MAX, (due) => {
@@ -53,7 +47,7 @@ export function createReceipts(ports: Ports, append: Receipts['append']): Receip
     }),
     append,
     soon: new Set(),
-    delivery: undefined,
+    flow,
   }
   return receipts
 }
@@ -203,15 +197,15 @@ export function noteAccepted(receipts: Receipts, connection: Connection, envelop
 }
 
 /** A mark row came to the sender's device: if it covers all that waits, nothing else is to come. */
-export function takeMarkRow(delivery: Delivery, connection: Connection, row: Row): void {
+export function takeMarkRow(receipts: Receipts, connection: Connection, row: Row): void {
   const decoded = decodeDelivery((row.source as Uint8Array).subarray(row.start, row.end))
   row.source = undefined
   const waiting = waitingOf(connection)
   const items = decoded.fault ? [] : (decoded.receipts?.items ?? [])
   waiting.rows.push({ row, items })
   const delivered = items[0]?.delivered ?? 0
-  if (waiting.accepted.every((record) => record.seq <= delivered)) flushSoon(delivery.receipts, connection)
-  else if (waiting.rows.length === 1 && waiting.accepted.length === 0) delivery.receipts.framesDue.add(connection)
+  if (waiting.accepted.every((record) => record.seq <= delivered)) flushSoon(receipts, connection)
+  else if (waiting.rows.length === 1 && waiting.accepted.length === 0) receipts.framesDue.add(connection)
 }
 
 function flushSoon(receipts: Receipts, connection: Connection): void {
@@ -226,38 +220,38 @@ function flushSoon(receipts: Receipts, connection: Connection): void {
 }
 
 function flushDue(receipts: Receipts, connection: Connection): void {
-  const { delivery } = receipts
   const pump = connection.pump
-  if (delivery === undefined || !connection.isOpen || pump === undefined) return
+  if (!connection.isOpen || pump === undefined) return
   // While the inbox is being read, or the window is full, the reader flushes at its end.
-  if (pump.state === 'live' || pump.state === 'idle') flushReceipts(delivery, connection)
+  if (pump.state === 'live' || pump.state === 'idle') flushReceipts(receipts, connection)
 }
 
 /** Writes one frame with all that waits, if there is room for it. Its PUBACK settles the stamps and acknowledges the rows. */
-export function flushReceipts(delivery: Delivery, connection: Connection): void {
+export function flushReceipts(receipts: Receipts, connection: Connection): void {
+  const { flow } = receipts
   const { waiting, pump } = connection
   if (waiting === undefined || pump === undefined || waiting.accepted.length + waiting.rows.length === 0) return
   if (pump.base === 0) {
     if (pump.state === 'opening') return
-    void openSlot(delivery, connection).then((isOpen) => {
+    void openSlot(flow, connection).then((isOpen) => {
       if (!isOpen) return
       pump.state = 'live'
-      flushReceipts(delivery, connection)
-      if (pump.again) delivery.resume(connection)
+      flushReceipts(receipts, connection)
+      if (pump.again) flow.resume(connection)
     })
     return
   }
-  if (!hasRoom(delivery, connection)) return
+  if (!hasRoom(flow, connection)) return
   const accepted = waiting.accepted.splice(0, limits.seqsPerListMax / 2)
   const rows = waiting.rows.splice(0, limits.receiptsPerRequestMax)
   const items = mergeReceipts(accepted, rows)
   const payload = new Uint8Array(receiptsSize(items))
   writeReceiptsDelivery(payload, 0, items)
   const stamps = accepted.map((record) => record.stamp)
-  const id = enterWindow(pump, { kind: 2, rows: rows.map((entry) => entry.row), stamps })
+  const id = enterWindow(flow, pump, { kind: 2, rows: rows.map((entry) => entry.row), stamps })
   writePublish(connection, connection.inTopic, payload, id)
-  delivery.metrics.publishesOut++
-  if (waiting.accepted.length + waiting.rows.length > 0) flushReceipts(delivery, connection)
+  flow.metrics.publishesOut++
+  if (waiting.accepted.length + waiting.rows.length > 0) flushReceipts(receipts, connection)
 }
 
 /** Filled here, then only read. */

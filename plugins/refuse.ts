@@ -7,7 +7,8 @@ import { type ErrorCode, errorOf, RETRY_LATER } from '../topics/errors.ts'
 import { publishQos0 } from '../topics/frames.ts'
 import { errorTopic } from '../topics/topic.ts'
 import type { DeviceListFault } from '../core/device-list.ts'
-import { type Connection, writeFrame } from './connection.ts'
+import type { Connection } from './connection.ts'
+import { writeFrame } from './outbound.ts'
 
 /** Requests to the same conversation are refused for so long after RETRY_LATER (WIRE rule 8). */
 export const RETRY_IN_S = 5
