@@ -4,49 +4,12 @@
  * by the network.
  */
 import type { Duplex } from 'node:stream'
-import { countBy, type Metrics } from '../core/metrics.ts'
-import type { Log } from '../core/ports.ts'
-import type { Rejection, Ticket } from '../plugins/admission.ts'
-import type { Connection } from '../plugins/connection.ts'
-import type { Plugins } from '../plugins/index.ts'
-import type { DisconnectReason } from '../topics/disconnects.ts'
-import { CONNECT, connack, DISCONNECT, PINGREQ, PUBACK, PUBLISH, parseConnect, parseFilters, SUBSCRIBE, UNSUBSCRIBE } from '../topics/frames.ts'
+import { countBy } from '../core/metrics.ts'
+import { CONNECT, connack, PUBLISH } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
-import { isValidFilter } from '../topics/topic.ts'
-import type { Engine, EngineClient } from './engine.ts'
-
-/** fresh: before CONNECT. joining: CONNECT is being checked. ready: after CONNACK. */
-type Stage = 'fresh' | 'joining' | 'ready' | 'closed'
-
-export interface Guard {
-  readonly stream: Duplex
-  readonly ticket: Ticket
-  stage: Stage
-  /** Bytes of a frame that is not whole yet, or that came before CONNACK. */
-  parts: Buffer[]
-  partBytes: number
-  connectTimer: NodeJS.Timeout | undefined
-  client: EngineClient | undefined
-  connection: Connection | undefined
-  isClean: boolean
-  clientId: string
-  controlSinceMs: number
-  controlCount: number
-  reason: DisconnectReason | undefined
-}
-
-export interface Guards {
-  readonly plugins: Plugins
-  readonly engine: () => Engine
-  readonly metrics: Metrics
-  readonly log: Log
-  readonly now: () => number
-  readonly byStream: WeakMap<Duplex, Guard>
-  /** By MQTT client id, as aedes knows it: the newest connection of each device. */
-  readonly byClientId: Map<string, Guard>
-  readonly open: Set<Guard>
-  isDraining: boolean
-}
+import { control } from './control.ts'
+import { close, end, type Guard, type Guards, type Stage } from './guarded.ts'
+import { join } from './join.ts'
 
 /** A socket was accepted. Gives its guard, or undefined when it was refused and closed. */
 export function accept(guards: Guards, stream: Duplex, address: string): Guard | undefined {
@@ -79,47 +42,6 @@ export function accept(guards: Guards, stream: Duplex, address: string): Guard |
   stream.on('data', (chunk: Buffer) => onData(guards, guard, chunk))
   stream.once('close', () => onClose(guards, guard))
   return guard
-}
-
-/** Ends the socket for a reason of the catalogue. Nothing is read from it any more. */
-export function end(guards: Guards, guard: Guard, reason: DisconnectReason): void {
-  if (guard.stage === 'closed') return
-  guard.reason ??= reason
-  close(guards, guard)
-  guard.stream.destroy()
-}
-
-/** Ends the connection once what was written to it has arrived: the peer closes, or `end` is called on it later. */
-export function endGently(guard: Guard, reason: DisconnectReason): void {
-  if (guard.stage === 'closed') return
-  guard.reason ??= reason
-  // Nothing more is written to it: that would be an error behind the end.
-  if (guard.connection !== undefined) guard.connection.isOpen = false
-  guard.stream.end()
-  guard.stream.resume()
-}
-
-function close(guards: Guards, guard: Guard): void {
-  if (guard.stage === 'closed') return
-  const { connection, client } = guard
-  const wasReady = guard.stage === 'ready'
-  guard.stage = 'closed'
-  guard.parts = []
-  clearTimeout(guard.connectTimer)
-  guards.open.delete(guard)
-  if (guards.byClientId.get(guard.clientId) === guard) guards.byClientId.delete(guard.clientId)
-  guards.plugins.admission.leave(guard.ticket)
-  const reason = guard.reason ?? 'client_closed'
-  countBy(wasReady ? guards.metrics.disconnects : guards.metrics.rejected, reason)
-  if (wasReady) guards.metrics.connections--
-  if (connection !== undefined) {
-    connection.isOpen = false
-    guards.plugins.closed(connection)
-  }
-  if (reason !== 'client_closed' && reason !== 'client_disconnect') {
-    guards.log.info({ device: connection?.device, address: guard.ticket.address, reason }, 'connection ended')
-  }
-  client?.close()
 }
 
 function onClose(guards: Guards, guard: Guard): void {
@@ -156,23 +78,6 @@ function capJoining(guards: Guards, guard: Guard): void {
   if (guard.partBytes > limits.heldBytesPerConnectionMax) end(guards, guard, 'overloaded')
 }
 
-const INCOMPLETE = -1
-const MALFORMED = -2
-
-/** Bytes of the whole frame at `at`, header included. */
-function frameBytes(bytes: Uint8Array, at: number): number {
-  let length = 0
-  let shift = 0
-  for (let i = at + 1; i < at + 5; i++) {
-    const byte = bytes[i]
-    if (byte === undefined) return INCOMPLETE
-    length |= (byte & 127) << shift
-    if (byte < 128) return i + 1 - at + length
-    shift += 7
-  }
-  return MALFORMED
-}
-
 /** The first five bytes of what was held: enough for a frame's length. */
 function headOf(guard: Guard): Buffer {
   const first = guard.parts[0] as Buffer
@@ -192,8 +97,6 @@ function checkPart(guards: Guards, guard: Guard): void {
   else if (bytes > max) end(guards, guard, 'frame_too_large')
 }
 
-// ---------------------------------------------------------------- CONNECT
-
 function connectOrWait(guards: Guards, guard: Guard, bytes: Buffer): number {
   if (guard.stage === 'joining') return 0
   if ((bytes[0] as number) >> 4 !== CONNECT) {
@@ -210,59 +113,21 @@ function connectOrWait(guards: Guards, guard: Guard, bytes: Buffer): number {
   return length
 }
 
-async function join(guards: Guards, guard: Guard, frame: Buffer): Promise<void> {
-  const { plugins } = guards
-  const connect = parseConnect(frame)
-  if ('reason' in connect) return refuse(guards, guard, connect)
-  if (guards.isDraining) return refuse(guards, guard, { returnCode: 3, reason: 'shutting_down' })
-  const rejection = plugins.admission.judge(connect)
-  if (rejection !== undefined) return refuse(guards, guard, rejection)
-  const login = await plugins.login(connect)
-  if (guard.stage !== 'joining') return
-  if (login.who === 'refused') return refuse(guards, guard, login)
-  let clientId = `observer/${connect.clientId}`
-  if (login.who === 'device') {
-    const limited = plugins.admission.judgeRate(connect.clientId)
-    if (limited !== undefined) return refuse(guards, guard, limited)
-    clientId = connect.clientId
-    guard.connection = plugins.connect(login.principal, wireOf(guards, guard))
-  }
-  guard.isClean = connect.clean
-  guard.clientId = clientId
-  // The newer connection wins; what the older one has sent is worked off, its PUBACKs are true (B4).
-  const older = guards.byClientId.get(clientId)
-  if (older !== undefined) end(guards, older, 'takeover')
-  guards.byClientId.set(clientId, guard)
-  guard.client = guards.engine().adopt(guard.stream, Buffer.from(frame), clientId)
-}
+const INCOMPLETE = -1
+const MALFORMED = -2
 
-function refuse(guards: Guards, guard: Guard, rejection: Rejection): void {
-  guard.reason ??= rejection.reason
-  if (rejection.returnCode !== 0) guard.stream.write(connack(rejection.returnCode))
-  // The CONNACK is to arrive: end, and destroy when it did or when the peer does not close.
-  close(guards, guard)
-  guard.stream.end()
-  setTimeout(() => guard.stream.destroy(), 1_000).unref()
-}
-
-function wireOf(guards: Guards, guard: Guard): Connection['wire'] {
-  const { stream } = guard
-  return {
-    write(bytes, sent) {
-      guards.metrics.socketBytesOut += bytes.length
-      stream.write(bytes, sent)
-    },
-    bufferedBytes: () => stream.writableLength,
-    pauseReading() {
-      stream.pause()
-      guard.client?.suspend()
-    },
-    resumeReading() {
-      guard.client?.touch()
-      stream.resume()
-    },
-    end: (reason) => end(guards, guard, reason),
+/** Bytes of the whole frame at `at`, header included. */
+function frameBytes(bytes: Uint8Array, at: number): number {
+  let length = 0
+  let shift = 0
+  for (let i = at + 1; i < at + 5; i++) {
+    const byte = bytes[i]
+    if (byte === undefined) return INCOMPLETE
+    length |= (byte & 127) << shift
+    if (byte < 128) return i + 1 - at + length
+    shift += 7
   }
+  return MALFORMED
 }
 
 /** aedes has sent CONNACK. */
@@ -288,8 +153,6 @@ export function onReady(guards: Guards, guard: Guard): void {
   guard.partBytes = 0
   onData(guards, guard, early)
 }
-
-// ---------------------------------------------------------------- after CONNECT
 
 /** Works off the whole frames in `bytes`; returns where the rest begins. */
 function scan(guards: Guards, guard: Guard, bytes: Buffer): number {
@@ -322,41 +185,4 @@ function scan(guards: Guards, guard: Guard, bytes: Buffer): number {
   }
   guard.client?.touch()
   return at
-}
-
-/** Everything that is neither PUBLISH nor PUBACK: rare, checked strictly, then aedes' business. */
-function control(guards: Guards, guard: Guard, first: number, frame: Buffer): void {
-  guards.metrics.controlsIn++
-  const now = guards.now()
-  if (now - guard.controlSinceMs > 10_000) {
-    guard.controlSinceMs = now
-    guard.controlCount = 0
-  }
-  if (++guard.controlCount > limits.controlPacketsPer10SMax) return end(guards, guard, 'flood')
-  const type = first >> 4
-  if (type === CONNECT) return end(guards, guard, 'second_connect')
-  if (type === SUBSCRIBE || type === UNSUBSCRIBE) return onFilters(guards, guard, type, first, frame)
-  const isEmpty = frame.length === 2 && (first & 15) === 0
-  if (type === PINGREQ && isEmpty) return guard.client?.parse(frame)
-  if (type === DISCONNECT && isEmpty) {
-    guard.reason ??= 'client_disconnect'
-    guard.client?.parse(frame)
-    return end(guards, guard, 'client_disconnect')
-  }
-  // An observer's PUBACK for retained packets that were sent with QoS 0 does not exist; it publishes nothing either.
-  if (type === PUBLISH) return end(guards, guard, 'foreign_topic')
-  if (type === PUBACK && guard.connection === undefined && frame.length === 4) return
-  end(guards, guard, 'malformed_packet')
-}
-
-function onFilters(guards: Guards, guard: Guard, type: number, first: number, frame: Buffer): void {
-  const filters = (first & 15) === 2 ? parseFilters(frame, type === SUBSCRIBE) : undefined
-  if (filters === undefined) return end(guards, guard, 'malformed_packet')
-  if (filters.length > limits.filtersPerSubscribeMax || !filters.every(({ topic }) => isValidFilter(topic))) {
-    return end(guards, guard, 'bad_subscribe')
-  }
-  // QoS 2 is granted as 1 (B1): aedes answers with what it reads.
-  const copy = Buffer.from(frame)
-  for (const { qos, qosAt } of filters) if (qos === 2) copy[qosAt] = 1
-  guard.client?.parse(copy)
 }

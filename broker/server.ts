@@ -9,7 +9,8 @@ import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plug
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { accept, end, endGently, type Guard, type Guards, onReady } from './guard.ts'
+import { accept, onReady } from './guard.ts'
+import { end, endGently, type Guard, type Guards } from './guarded.ts'
 import { type Listener, listenTcp, listenTls, type ReloadableListener } from './listeners.ts'
 import { adminTokenOf, observerPasswordOf } from './secrets.ts'
 

@@ -94,7 +94,7 @@ export const frameLengths: readonly Attack[] = [
   malformed('a length of five bytes, cut behind the fourth', 0x32, 0xff, 0xff, 0xff, 0xff),
   closed('frame_too_large', 'a length of 256 MiB', () => join(0x32, 0xff, 0xff, 0xff, 0x7f)),
   closed('frame_too_large', 'a packet of a byte more than is allowed, cut behind its header', () => beyond),
-  closed('frame_too_large', 'the same behind a packet that is sound', () => join(packet(0xc0), beyond).subarray(2)),
+  closed('frame_too_large', 'the same behind a packet that is sound', () => join(packet(0x40, u16(9)), beyond)),
 ]
 
 export const observers: readonly Attack[] = [
