@@ -1,6 +1,7 @@
 /** The only file that names adapters: which ones a profile is made of. */
-import type { Claims, Clock, Directory, Inbox, Intake, Log, Mark, Ports } from '../core/ports.ts'
+
 import type { Config } from '../core/config.ts'
+import type { Claims, Clock, Directory, Inbox, Intake, Log, Mark, Ports } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { createClaims } from './memory/claims.ts'
 import { openSqlite } from './sqlite/index.ts'

@@ -3,8 +3,8 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Secret } from '../core/config.ts'
 import type { Account, Ports } from '../core/ports.ts'
-import { limits } from '../topics/limits.ts'
 import { isHandle, parseUuid, uuidText } from '../topics/ids.ts'
+import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { ProblemFault, problemSchema } from './problem.ts'
 import { DEFAULT_OWNER, provision, REGISTRATION_ID_MAX } from './provision.ts'
@@ -24,7 +24,10 @@ const provisionBody = Type.Object(
     count: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.provisionPerRequestMax })),
     prefix: Type.Optional(Type.String({ pattern: `^[a-z0-9]{1,${limits.deviceIdCharsMax - 1}}$` })),
     ids: Type.Optional(Type.Array(deviceId, { minItems: 1, maxItems: limits.provisionPerRequestMax })),
-    owner: Type.Optional({ ...handle, description: `Handle of the owning account, made when missing; ${DEFAULT_OWNER}.` }),
+    owner: Type.Optional({
+      ...handle,
+      description: `Handle of the owning account, made when missing; ${DEFAULT_OWNER}.`,
+    }),
     numbered: Type.Optional(Type.Boolean({ description: 'The seq becomes the last level of the topics it receives.' })),
     user: Type.Optional({ ...user, description: 'An existing person who gets the devices.' }),
     registrationId: Type.Optional(Type.Integer({ minimum: 1, maximum: REGISTRATION_ID_MAX })),
@@ -56,7 +59,10 @@ const shown = Type.Object({
   inboxFull: Type.Boolean(),
 })
 
-const peer = Type.Object({ handle: Type.Optional(handle), user: Type.Optional(user) }, { ...closed, minProperties: 1, maxProperties: 1 })
+const peer = Type.Object(
+  { handle: Type.Optional(handle), user: Type.Optional(user) },
+  { ...closed, minProperties: 1, maxProperties: 1 },
+)
 
 const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()
 
@@ -72,7 +78,8 @@ function requireAdmin(app: App, adminToken: Secret): void {
   })
 }
 
-const unknownDevice = (id: string) => new ProblemFault('unknown_recipient', `No device is called ${id}, or it was revoked.`)
+const unknownDevice = (id: string) =>
+  new ProblemFault('unknown_recipient', `No device is called ${id}, or it was revoked.`)
 
 function deviceRoutes(app: App, ports: Ports): void {
   const { directory, claims, inbox, intake, log } = ports
@@ -111,7 +118,8 @@ function deviceRoutes(app: App, ports: Ports): void {
       const account = await directory.accountOfDevice(id)
       const device = account?.devices.find((candidate) => candidate.id === id)
       if (account === undefined || device === undefined) throw unknownDevice(id)
-      const owner = account.owner === undefined ? undefined : await directory.account(Buffer.from(account.owner, 'latin1'))
+      const owner =
+        account.owner === undefined ? undefined : await directory.account(Buffer.from(account.owner, 'latin1'))
       const { number, registrationId, numbered } = device
       return {
         device: id,
@@ -139,7 +147,8 @@ function deviceRoutes(app: App, ports: Ports): void {
     },
     async (request, reply) => {
       const { id } = request.params
-      // In this order: no new connection gets in, the one that is there goes, then its inbox, to which nobody adds any more.
+      // In this order: no new connection gets in, the one that is there goes, then its inbox, to which nobody adds
+      // any more.
       if (!(await directory.revoke(id))) throw unknownDevice(id)
       claims.evict(id, 'revoked')
       await inbox.drop(id)
@@ -154,7 +163,10 @@ async function peerOf(ports: Ports, body: { handle?: string; user?: string }): P
   const id = body.user === undefined ? undefined : parseUuid(body.user)
   const account = id !== undefined ? await directory.account(id) : await directory.accountByHandle(body.handle ?? '')
   if (account !== undefined) return account
-  throw new ProblemFault('unknown_recipient', `Nobody is called ${body.handle === undefined ? body.user : `@${body.handle}`}.`)
+  throw new ProblemFault(
+    'unknown_recipient',
+    `Nobody is called ${body.handle === undefined ? body.user : `@${body.handle}`}.`,
+  )
 }
 
 function accountRoutes(app: App, ports: Ports): void {

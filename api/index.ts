@@ -1,13 +1,14 @@
 /** The HTTP API assembled: limits, problems, OpenAPI, and the routes in the order of the document at /docs/json. */
-import fastify from 'fastify'
+
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import fastify from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Secret } from '../core/config.ts'
 import type { Ports } from '../core/ports.ts'
 import { adminRoutes } from './admin.ts'
 import type { App } from './app.ts'
-import { type Missing, healthRoutes } from './health.ts'
+import { healthRoutes, type Missing } from './health.ts'
 import { metricsRoutes } from './metrics.ts'
 import { answerProblems } from './problem.ts'
 

@@ -1,6 +1,7 @@
 /**
- * `/metrics` for Prometheus: the counters of core/metrics.ts under heliograph_* names, and what the process and its store say
- * of themselves. Read when asked, so the hot path only raises plain numbers. Labels are names of catalogues, never ids.
+ * `/metrics` for Prometheus: the counters of core/metrics.ts under heliograph_* names, and what the process and its
+ * store say of themselves. Read when asked, so the hot path only raises plain numbers. Labels are names of
+ * catalogues, never ids.
  */
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { Metrics } from '../core/metrics.ts'
@@ -126,8 +127,12 @@ export function createRegistry(sources: Sources): Registry {
 }
 
 export function metricsRoutes(app: App, registry: Registry): void {
-  app.get('/metrics', { schema: { summary: 'Counters and gauges for Prometheus', tags: ['health'] } }, async (_request, reply) => {
-    reply.header('cache-control', 'no-store').type(registry.contentType)
-    return registry.metrics()
-  })
+  app.get(
+    '/metrics',
+    { schema: { summary: 'Counters and gauges for Prometheus', tags: ['health'] } },
+    async (_request, reply) => {
+      reply.header('cache-control', 'no-store').type(registry.contentType)
+      return registry.metrics()
+    },
+  )
 }

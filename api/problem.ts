@@ -1,6 +1,7 @@
 /**
- * Problem details (RFC 9457): every answer that is not a success. `code` is a name of the error catalogue in topics/errors.ts
- * where one fits, and then `type` is a URN made of it; what HTTP itself refuses is about:blank, as the RFC wants it.
+ * Problem details (RFC 9457): every answer that is not a success. `code` is a name of the error catalogue in
+ * topics/errors.ts where one fits, and then `type` is a URN made of it; what HTTP itself refuses is about:blank, as
+ * the RFC wants it.
  */
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
@@ -49,7 +50,10 @@ function onError(log: Log, error: FastifyError | ProblemFault, request: FastifyR
   }
   const status = error.statusCode ?? 500
   if (status >= 500) {
-    log.error({ method: request.method, route: request.routeOptions.url, error: error.message }, 'an HTTP request failed')
+    log.error(
+      { method: request.method, route: request.routeOptions.url, error: error.message },
+      'an HTTP request failed',
+    )
     sendProblem(reply, 500, undefined, 'The server failed; its log says why.')
   } else if (error.validation !== undefined) sendProblem(reply, 400, 'malformed', error.message)
   else sendProblem(reply, status, isTooLarge(error) ? 'too_large' : undefined, error.message)
@@ -59,6 +63,11 @@ function onError(log: Log, error: FastifyError | ProblemFault, request: FastifyR
 export function answerProblems(app: App, log: Log): void {
   app.setErrorHandler<FastifyError | ProblemFault>((error, request, reply) => onError(log, error, request, reply))
   app.setNotFoundHandler((request, reply) =>
-    sendProblem(reply, 404, undefined, `Nothing is served at ${request.method} ${request.url.split('?')[0]}; see /docs/json.`),
+    sendProblem(
+      reply,
+      404,
+      undefined,
+      `Nothing is served at ${request.method} ${request.url.split('?')[0]}; see /docs/json.`,
+    ),
   )
 }

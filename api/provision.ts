@@ -1,13 +1,20 @@
 /**
- * Making devices in bulk: from a request of the admin API to accounts and devices, created all or none. Tokens are 256 random
- * bits, told once; the directory gets their SHA-256.
+ * Making devices in bulk: from a request of the admin API to accounts and devices, created all or none. Tokens are
+ * 256 random bits, told once; the directory gets their SHA-256.
  *
- * Ids: those given, or `prefix` and a counter without leading zeros that begins at the first free number, so that the same
- * command run again goes on where it ended. Numbers of devices: the next that the account never had, 1..127; a revoked
- * device keeps its id and its number.
+ * Ids: those given, or `prefix` and a counter without leading zeros that begins at the first free number, so that the
+ * same command run again goes on where it ended. Numbers of devices: the next that the account never had, 1..127; a
+ * revoked device keeps its id and its number.
  */
 import { createHash, randomBytes, randomInt } from 'node:crypto'
-import { ConflictFault, type Account, type Directory, type Kind, type NewAccount, type NewDevice } from '../core/ports.ts'
+import {
+  type Account,
+  ConflictFault,
+  type Directory,
+  type Kind,
+  type NewAccount,
+  type NewDevice,
+} from '../core/ports.ts'
 import { ID_BYTES, isDeviceId, isHandle, newUserId, parseUuid, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import { ProblemFault } from './problem.ts'
@@ -49,7 +56,8 @@ function countOf(request: ProvisionRequest): number {
   }
   if (ids !== undefined && new Set(ids).size < ids.length) throw malformed('`ids` names a device twice.')
   const wrong = ids?.find((id) => !isDeviceId(id))
-  if (wrong !== undefined) throw malformed(`"${wrong}" is no device id; use 1 to ${limits.deviceIdCharsMax} of a-z 0-9.`)
+  if (wrong !== undefined)
+    throw malformed(`"${wrong}" is no device id; use 1 to ${limits.deviceIdCharsMax} of a-z 0-9.`)
   if (kind === 'person' && owner !== undefined) throw malformed('A person has no `owner`.')
   if (kind === 'person' && numbered === true) throw malformed('`numbered` is for things and services.')
   if (kind !== 'person' && user !== undefined) throw malformed('`user` is for devices of a person.')
@@ -62,8 +70,8 @@ function countOf(request: ProvisionRequest): number {
 }
 
 /**
- * The first number from `from` on whose id is not known. Ids of a prefix are contiguous as a rule: the step is doubled until
- * an id is free, then halved; a hole only means that the next conflict is stepped over.
+ * The first number from `from` on whose id is not known. Ids of a prefix are contiguous as a rule: the step is
+ * doubled until an id is free, then halved; a hole only means that the next conflict is stepped over.
  */
 async function firstFree(directory: Directory, prefix: string, from: number): Promise<number> {
   const isTaken = async (number: number) => (await directory.accountOfDevice(`${prefix}${number}`)) !== undefined
@@ -88,7 +96,12 @@ interface Attempt {
   numbersAbove: number
 }
 
-async function idsOf(directory: Directory, request: ProvisionRequest, count: number, attempt: Attempt): Promise<string[]> {
+async function idsOf(
+  directory: Directory,
+  request: ProvisionRequest,
+  count: number,
+  attempt: Attempt,
+): Promise<string[]> {
   if (request.ids !== undefined) return [...request.ids]
   const prefix = request.prefix ?? DEFAULT_PREFIXES[request.kind]
   const first = await firstFree(directory, prefix, attempt.idsFrom)
@@ -107,7 +120,14 @@ interface Draft {
   made: MadeDevice[]
 }
 
-function addDevice(draft: Draft, id: string, user: Uint8Array, number: number, registrationId: number, numbered: boolean) {
+function addDevice(
+  draft: Draft,
+  id: string,
+  user: Uint8Array,
+  number: number,
+  registrationId: number,
+  numbered: boolean,
+) {
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
   const tokenHash = createHash('sha256').update(token).digest()
   draft.devices.push({ id, user, number, registrationId, numbered, tokenHash })
@@ -119,13 +139,20 @@ const freshUser = (kind: 'person' | 'thing'): Uint8Array => newUserId(kind, rand
 function numbersOf(account: Account | undefined, count: number, above: number): number[] {
   const used = Math.max(above, ...(account?.devices.map((device) => device.number) ?? []))
   if (used + count > limits.devicesPerUserMax) {
-    throw new ProblemFault('too_large', `An account has at most ${limits.devicesPerUserMax} devices; ${used} numbers are used.`)
+    throw new ProblemFault(
+      'too_large',
+      `An account has at most ${limits.devicesPerUserMax} devices; ${used} numbers are used.`,
+    )
   }
   return Array.from({ length: count }, (_, i) => used + 1 + i)
 }
 
 /** The owner's account, drafted when nobody has the handle. */
-async function ownerOf(directory: Directory, draft: Draft, handle: string): Promise<{ user: Uint8Array; known?: Account }> {
+async function ownerOf(
+  directory: Directory,
+  draft: Draft,
+  handle: string,
+): Promise<{ user: Uint8Array; known?: Account }> {
   const known = await directory.accountByHandle(handle)
   if (known !== undefined) return { user: known.user, known }
   const user = freshUser('thing')
@@ -141,7 +168,12 @@ async function personOf(directory: Directory, text: string): Promise<Account> {
   return account
 }
 
-async function draftOf(directory: Directory, request: ProvisionRequest, count: number, attempt: Attempt): Promise<Draft> {
+async function draftOf(
+  directory: Directory,
+  request: ProvisionRequest,
+  count: number,
+  attempt: Attempt,
+): Promise<Draft> {
   const { kind, numbered = false } = request
   const ids = await idsOf(directory, request, count, attempt)
   const draft: Draft = { accounts: [], devices: [], made: [] }
@@ -181,8 +213,8 @@ async function takenAmong(directory: Directory, ids: readonly string[]): Promise
 }
 
 /**
- * Makes the devices and resolves when they are durable. Atomic: all or none. Throws ProblemFault: `malformed`, `conflict` when
- * an id is taken, `too_large`, `unknown_recipient`.
+ * Makes the devices and resolves when they are durable. Atomic: all or none. Throws ProblemFault: `malformed`,
+ * `conflict` when an id is taken, `too_large`, `unknown_recipient`.
  */
 export async function provision(directory: Directory, request: ProvisionRequest): Promise<MadeDevice[]> {
   const count = countOf(request)

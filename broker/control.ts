@@ -1,5 +1,14 @@
 /** Control packets of a connection: everything that is neither PUBLISH nor PUBACK. */
-import { CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBLISH, parseFilters, SUBSCRIBE, UNSUBSCRIBE } from '../topics/frames.ts'
+import {
+  CONNECT,
+  DISCONNECT,
+  PINGREQ,
+  PUBACK,
+  PUBLISH,
+  parseFilters,
+  SUBSCRIBE,
+  UNSUBSCRIBE,
+} from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
 import { isValidFilter } from '../topics/topic.ts'
 import { end, type Guard, type Guards } from './guarded.ts'

@@ -1,7 +1,8 @@
 /**
- * aedes, wrapped: the protocol engine for CONNECT, keepalive, SUBSCRIBE, UNSUBSCRIBE, PING, wills and retained operator topics.
- * The only file that imports it at run time, and the only one that touches its private parts: `_parser`, `_nextBatch`,
- * `_parsingBatch`, `_keepaliveTimer`, `_keepaliveInterval`. test/broker/engine.test.ts pins each of them.
+ * aedes, wrapped: the protocol engine for CONNECT, keepalive, SUBSCRIBE, UNSUBSCRIBE, PING, wills and retained
+ * operator topics. The only file that imports it at run time, and the only one that touches its private parts:
+ * `_parser`, `_nextBatch`, `_parsingBatch`, `_keepaliveTimer`, `_keepaliveInterval`. test/broker/engine.test.ts pins
+ * each of them.
  */
 import { randomUUID } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -88,28 +89,8 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
   }
   const broker = await Aedes.createBroker({ ...options, maxTopicLevels: limits.topicLevelsMax } as AedesOptions)
 
-  // aedes tells everybody's business on `$SYS/<id>/…`; only our own operator topics are published.
-  const publish = broker.publish.bind(broker)
-  broker.publish = ((packet: AedesPublishPacket, client: unknown, done?: (error?: Error) => void) => {
-    const callback = (typeof client === 'function' ? client : done) as ((error?: Error) => void) | undefined
-    if (isOperatorTopic(packet.topic)) publish(packet, (error) => callback?.(error))
-    else callback?.()
-  }) as typeof broker.publish
-  // An inbox needs no trie: its subscription is one flag.
-  const subscribe = broker.subscribe.bind(broker)
-  const unsubscribe = broker.unsubscribe.bind(broker)
-  broker.subscribe = (topic, deliver, done) => (hooks.isInboxFilter(topic) ? done?.() : subscribe(topic, deliver, done))
-  broker.unsubscribe = (topic, deliver, done) => (hooks.isInboxFilter(topic) ? done?.() : unsubscribe(topic, deliver, done))
-
-  broker.on('clientReady', (client) => hooks.ready(streamOf(client)))
-  broker.on('subscribe', (subscriptions, client) => {
-    const granted = subscriptions.filter((subscription) => (subscription.qos as number) !== 128)
-    hooks.subscribed(streamOf(client), granted.map((subscription) => subscription.topic))
-  })
-  broker.on('unsubscribe', (filters, client) => hooks.unsubscribed(streamOf(client), filters))
-  broker.on('clientError', (client, error) => hooks.failed(streamOf(client), error))
-  broker.on('connectionError', (client, error) => hooks.failed(streamOf(client), error))
-
+  keepQuiet(broker, hooks, isOperatorTopic)
+  listen(broker, hooks)
   return {
     adopt(stream, connect, clientId) {
       clientIds.set(stream, clientId)
@@ -123,10 +104,44 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
       return engineClient(client)
     },
     retain(topic, payload) {
-      broker.publish({ cmd: 'publish', topic, payload: Buffer.from(payload), qos: 0, retain: true, dup: false }, () => undefined)
+      broker.publish(
+        { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 0, retain: true, dup: false },
+        () => undefined,
+      )
     },
     close: () => new Promise((resolve) => broker.close(resolve)),
   }
+}
+
+/** Takes away what aedes does by itself and must not do here. */
+function keepQuiet(broker: Aedes, hooks: EngineHooks, isOperatorTopic: (topic: string) => boolean): void {
+  // aedes tells everybody's business on `$SYS/<id>/…`; only our own operator topics are published.
+  const publish = broker.publish.bind(broker)
+  broker.publish = ((packet: AedesPublishPacket, client: unknown, done?: (error?: Error) => void) => {
+    const callback = (typeof client === 'function' ? client : done) as ((error?: Error) => void) | undefined
+    if (isOperatorTopic(packet.topic)) publish(packet, (error) => callback?.(error))
+    else callback?.()
+  }) as typeof broker.publish
+  // An inbox needs no trie: its subscription is one flag.
+  const subscribe = broker.subscribe.bind(broker)
+  const unsubscribe = broker.unsubscribe.bind(broker)
+  broker.subscribe = (topic, deliver, done) => (hooks.isInboxFilter(topic) ? done?.() : subscribe(topic, deliver, done))
+  broker.unsubscribe = (topic, deliver, done) =>
+    hooks.isInboxFilter(topic) ? done?.() : unsubscribe(topic, deliver, done)
+}
+
+function listen(broker: Aedes, hooks: EngineHooks): void {
+  broker.on('clientReady', (client) => hooks.ready(streamOf(client)))
+  broker.on('subscribe', (subscriptions, client) => {
+    const granted = subscriptions.filter((subscription) => (subscription.qos as number) !== 128)
+    hooks.subscribed(
+      streamOf(client),
+      granted.map((subscription) => subscription.topic),
+    )
+  })
+  broker.on('unsubscribe', (filters, client) => hooks.unsubscribed(streamOf(client), filters))
+  broker.on('clientError', (client, error) => hooks.failed(streamOf(client), error))
+  broker.on('connectionError', (client, error) => hooks.failed(streamOf(client), error))
 }
 
 function engineClient(client: PrivateClient): EngineClient {

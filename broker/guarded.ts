@@ -82,4 +82,3 @@ export function close(guards: Guards, guard: Guard): void {
   }
   client?.close()
 }
-

@@ -13,7 +13,8 @@ function secretPlaces(config: Config): { admin: string; observer: string } {
   const file = (name: string) => join(config.dataDir, name)
   return {
     admin: config.adminToken === undefined ? `in ${file(ADMIN_TOKEN_FILE)}` : 'as ADMIN_TOKEN says',
-    observer: config.observerPassword === undefined ? `in ${file(OBSERVER_PASSWORD_FILE)}` : 'as OBSERVER_PASSWORD says',
+    observer:
+      config.observerPassword === undefined ? `in ${file(OBSERVER_PASSWORD_FILE)}` : 'as OBSERVER_PASSWORD says',
   }
 }
 
@@ -23,7 +24,10 @@ export function hints(node: Node): string[] {
   const { config, opened } = server
   const mqtt = `${bracketed(config.mqttHost)}:${server.mqttPort}`
   const http = `${bracketed(config.httpHost)}:${httpPort}`
-  const tls = server.mqttsPort === undefined ? 'off; set TLS_CERT and TLS_KEY' : `${bracketed(config.mqttsHost)}:${server.mqttsPort}`
+  const tls =
+    server.mqttsPort === undefined
+      ? 'off; set TLS_CERT and TLS_KEY'
+      : `${bracketed(config.mqttsHost)}:${server.mqttsPort}`
   const places = secretPlaces(config)
   const port = server.mqttPort === 1883 ? '' : `-p ${server.mqttPort} `
   const login = (device: string) => `${port}-i ${device} -u ${device} -P TOKEN_OF_${device.toUpperCase()}`

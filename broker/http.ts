@@ -1,7 +1,8 @@
 /** HTTP assembled: the API over the server's ports, and the listener that /v1/ws shares with it. */
+
+import type { Missing } from '../api/health.ts'
 import { createApi } from '../api/index.ts'
 import { createRegistry, type LoopDelay } from '../api/metrics.ts'
-import type { Missing } from '../api/health.ts'
 import { adminTokenOf } from './secrets.ts'
 import type { Server } from './server.ts'
 import { serveWebSocket } from './websocket.ts'

@@ -1,6 +1,6 @@
 /**
- * A node from start to end: server, HTTP, and the order in which they stop. Readiness turns first, so that nobody new is sent
- * here; then MQTT drains while HTTP still answers; HTTP goes last.
+ * A node from start to end: server, HTTP, and the order in which they stop. Readiness turns first, so that nobody new
+ * is sent here; then MQTT drains while HTTP still answers; HTTP goes last.
  */
 import { readFileSync } from 'node:fs'
 import type { Missing } from '../api/health.ts'
@@ -21,7 +21,9 @@ export interface Node {
 }
 
 export function versionOf(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
   return version
 }
 
@@ -34,8 +36,16 @@ function missingOf(server: Server, isDraining: boolean): Missing[] {
   return missing
 }
 
-/** Starts everything. Rejects with a ConfigFault or a socket's error, and leaves nothing behind. `onFatal` must end the process. */
-export async function startNode(config: Config, log: Log, onFatal: (error: Error) => void, now: Clock = Date.now): Promise<Node> {
+/**
+ * Starts everything. Rejects with a ConfigFault or a socket's error, and leaves nothing behind. `onFatal` must end
+ * the process.
+ */
+export async function startNode(
+  config: Config,
+  log: Log,
+  onFatal: (error: Error) => void,
+  now: Clock = Date.now,
+): Promise<Node> {
   const version = versionOf()
   const server = await startServer(config, log, onFatal, now)
   const loopDelay = watchLoopDelay()

@@ -1,6 +1,9 @@
-/** Listeners of MQTT over TCP and TLS. Certificates are read again on demand; open connections keep the one they began with. */
+/**
+ * Listeners of MQTT over TCP and TLS. Certificates are read again on demand; open connections keep the one they began
+ * with.
+ */
 import { readFileSync } from 'node:fs'
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
 
 export interface Listener {

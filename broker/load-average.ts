@@ -1,4 +1,7 @@
-/** Moving averages as Mosquitto shows them under load/: what happened per minute, over the last 1, 5 and 15 minutes. Pure. */
+/**
+ * Moving averages as Mosquitto shows them under load/: what happened per minute, over the last 1, 5 and 15 minutes.
+ * Pure.
+ */
 const MINUTES = [1, 5, 15] as const
 
 export interface LoadAverage {

@@ -1,6 +1,7 @@
 /**
- * The log: pino, JSON lines on stdout; short lines for people when stdout is a terminal. Written in the background and bounded,
- * so that a reader that stalls does not stall the broker. Ids and numbers only; what must not be printed is removed by name.
+ * The log: pino, JSON lines on stdout; short lines for people when stdout is a terminal. Written in the background
+ * and bounded, so that a reader that stalls does not stall the broker. Ids and numbers only; what must not be printed
+ * is removed by name.
  */
 import pino from 'pino'
 import { ConfigFault } from '../core/config.ts'
@@ -18,7 +19,9 @@ export interface ProcessLog extends Log {
 /** `12:03:04 warn  text  device=s1 reason=takeover` of a line of pino's. */
 export function humanLine(line: string): string {
   const { level, time, msg, node: _node, ...facts } = JSON.parse(line) as Record<string, unknown>
-  const parts = Object.entries(facts).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  const parts = Object.entries(facts).map(
+    ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  )
   return `${[String(time).slice(11, 19), String(level).padEnd(5), msg, ...parts].join(' ')}\n`
 }
 

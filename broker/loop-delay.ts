@@ -1,4 +1,7 @@
-/** How late the event loop is. Windows of 10 s; readers get the worse of the running and the last one, and disturb nobody. */
+/**
+ * How late the event loop is. Windows of 10 s; readers get the worse of the running and the last one, and disturb
+ * nobody.
+ */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { LoopDelay } from '../api/metrics.ts'
 

@@ -1,10 +1,11 @@
 /**
- * What operators see: retained JSON under ops/ per node, store and queue, and Mosquitto's names under $SYS/broker. Sums and
- * states only: never content, device ids, or who talks to whom. Published each 5 s, and at once when readiness changes.
+ * What operators see: retained JSON under ops/ per node, store and queue, and Mosquitto's names under $SYS/broker.
+ * Sums and states only: never content, device ids, or who talks to whom. Published each 5 s, and at once when
+ * readiness changes.
  */
 import { statfs } from 'node:fs/promises'
-import type { LoopDelay } from '../api/metrics.ts'
 import type { Missing } from '../api/health.ts'
+import type { LoopDelay } from '../api/metrics.ts'
 import type { Metrics } from '../core/metrics.ts'
 import { limits } from '../topics/limits.ts'
 import { topicOf } from '../topics/topic.ts'
@@ -66,7 +67,12 @@ function nodeState(server: Server, observed: Observed, before: Sample, now: Samp
     connections: metrics.connections,
     connectionsMax: metrics.connectionsMax,
     perSecond: Object.fromEntries(Object.keys(RATED).map((name) => [name, rate(name)])),
-    total: { ...now.totals, resent: metrics.resent, repeated: metrics.repeated, unknownPubacks: metrics.unknownPubacks },
+    total: {
+      ...now.totals,
+      resent: metrics.resent,
+      repeated: metrics.repeated,
+      unknownPubacks: metrics.unknownPubacks,
+    },
     refused: metrics.refused,
     rejected: metrics.rejected,
     disconnects: metrics.disconnects,
@@ -132,7 +138,9 @@ export function startOperators(server: Server, observed: Observed): Operators {
   }
 
   const publishOrSay = (): void => {
-    publish().catch((error: Error) => log.warn({ error: error.message }, 'the operators’ topics could not be published'))
+    publish().catch((error: Error) =>
+      log.warn({ error: error.message }, 'the operators’ topics could not be published'),
+    )
   }
   publishOrSay()
   const ticker = setInterval(publishOrSay, PUBLISH_EVERY_MS)

@@ -1,6 +1,7 @@
 /**
- * `npm run provision`: makes devices in bulk on a running server, or revokes one. One line of JSON per device, as it comes:
- * {"device","user","token","number","registrationId"}. The tokens are told once, so the file is for its owner alone.
+ * `npm run provision`: makes devices in bulk on a running server, or revokes one. One line of JSON per device, as it
+ * comes: {"device","user","token","number","registrationId"}. The tokens are told once, so the file is for its owner
+ * alone.
  */
 import { chmodSync, closeSync, fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -91,14 +92,18 @@ function* pagesOf(options: Options): Generator<Record<string, unknown>> {
   const common = { kind, owner, numbered, user }
   const page = limits.provisionPerRequestMax
   if (options.ids !== undefined) {
-    if (options.count !== undefined || prefix !== undefined) throw new UsageFault('--ids says all ids; leave out --count and --prefix.')
-    const ids = readFileSync(options.ids, 'utf8').split(/\s+/).filter((id) => id !== '')
+    if (options.count !== undefined || prefix !== undefined)
+      throw new UsageFault('--ids says all ids; leave out --count and --prefix.')
+    const ids = readFileSync(options.ids, 'utf8')
+      .split(/\s+/)
+      .filter((id) => id !== '')
     if (ids.length === 0) throw new UsageFault(`${options.ids} has no ids.`)
     for (let at = 0; at < ids.length; at += page) yield { ...common, ids: ids.slice(at, at + page) }
     return
   }
   const count = Number(options.count ?? '1')
-  if (!Number.isSafeInteger(count) || count < 1) throw new UsageFault(`--count is "${options.count}"; give a number above 0.`)
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new UsageFault(`--count is "${options.count}"; give a number above 0.`)
   for (let left = count; left > 0; left -= page) yield { ...common, prefix, count: Math.min(left, page) }
 }
 
@@ -126,7 +131,8 @@ async function provision(options: Options, post: Post): Promise<void> {
   } finally {
     out.close()
     if (process.stderr.isTTY && made > 0) process.stderr.write('\r')
-    if (made > 0) process.stderr.write(`${made} devices made${options.out === '-' ? '' : `, written to ${options.out}`}\n`)
+    if (made > 0)
+      process.stderr.write(`${made} devices made${options.out === '-' ? '' : `, written to ${options.out}`}\n`)
   }
 }
 

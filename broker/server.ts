@@ -63,12 +63,16 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
     authorizeSubscribe(stream, filter, qos) {
       const guard = guards.byStream.get(stream)
       if (guard === undefined) return false
-      return guard.connection === undefined ? authorizeObserver(filter) : authorizeSubscribe(guard.connection, filter, qos)
+      return guard.connection === undefined
+        ? authorizeObserver(filter)
+        : authorizeSubscribe(guard.connection, filter, qos)
     },
     authorizeForward: (stream, topic) =>
       guards.byStream.get(stream)?.connection === undefined && authorizeForward(topic),
     failed: (stream, error) =>
-      with_(stream, (guard) => end(guards, guard, error.message === 'keep alive timeout' ? 'keepalive_timeout' : 'socket_error')),
+      with_(stream, (guard) =>
+        end(guards, guard, error.message === 'keep alive timeout' ? 'keepalive_timeout' : 'socket_error'),
+      ),
   })
 }
 
@@ -130,7 +134,10 @@ export async function startServer(
 type Take = (stream: Duplex, address: string) => void
 
 /** All or none. */
-async function openListeners(config: Config, take: Take): Promise<{ tcp: Listener; tls: ReloadableListener | undefined }> {
+async function openListeners(
+  config: Config,
+  take: Take,
+): Promise<{ tcp: Listener; tls: ReloadableListener | undefined }> {
   const tcp = await listenTcp(config.mqttHost, config.mqttPort, take)
   if (config.tlsCert === '') return { tcp, tls: undefined }
   try {

@@ -1,6 +1,6 @@
 /**
- * What aedes believes to be its persistence. Inbox subscriptions are one durable flag of the inbox port (B1); retained operator
- * topics are a map; nothing is queued for anybody, since the inbox is the queue.
+ * What aedes believes to be its persistence. Inbox subscriptions are one durable flag of the inbox port (B1);
+ * retained operator topics are a map; nothing is queued for anybody, since the inbox is the queue.
  */
 import { Readable } from 'node:stream'
 import type { Client } from 'aedes'
@@ -43,7 +43,11 @@ export function createSessions(rules: SessionRules) {
     },
     // aedes hands over the whole list, denied filters included: only the inbox filter means anything here.
     addSubscriptions: (client: Client, subscriptions: { topic: string; qos: number }[]) =>
-      rules.remember(client.id, subscriptions.filter(({ qos }) => qos > 0).map(({ topic }) => topic), true),
+      rules.remember(
+        client.id,
+        subscriptions.filter(({ qos }) => qos > 0).map(({ topic }) => topic),
+        true,
+      ),
     removeSubscriptions: (client: Client, filters: string[]) => rules.remember(client.id, filters, false),
     async subscriptionsByClient(client: { id: string }) {
       const filter = await rules.restore(client.id)

@@ -1,12 +1,13 @@
 /**
- * The names under $SYS/broker that Mosquitto's dashboards look for, with its meanings where we have them. Pure. What operators
- * themselves are sent is not counted.
+ * The names under $SYS/broker that Mosquitto's dashboards look for, with its meanings where we have them. Pure. What
+ * operators themselves are sent is not counted.
  */
 import type { Metrics } from '../core/metrics.ts'
 import { type ErrorCode, errorOf, isErrorCode, RETRY_LATER } from '../topics/errors.ts'
 import { createLoadAverage, type LoadAverage } from './load-average.ts'
 
-const sum = (counters: Readonly<Record<string, number>>): number => Object.values(counters).reduce((all, one) => all + one, 0)
+const sum = (counters: Readonly<Record<string, number>>): number =>
+  Object.values(counters).reduce((all, one) => all + one, 0)
 
 /** Refused because something was full or down: what Mosquitto would have dropped without a word. */
 const isLimit = (code: ErrorCode): boolean => errorOf(code).retry === RETRY_LATER || code === 'undeliverable'
@@ -18,7 +19,13 @@ function droppedOf(metrics: Metrics): number {
 /** MQTT packets of each direction: every CONNECT, control packet and PUBLISH has its answer. */
 const packetsIn = (m: Metrics): number => m.connects + m.controlsIn + m.publishesIn + m.acknowledged + m.unknownPubacks
 const packetsOut = (m: Metrics): number =>
-  m.connects + m.controlsIn - (m.disconnects['client_disconnect'] ?? 0) + m.publishesOut + m.stored + m.repeated + sum(m.refused)
+  m.connects +
+  m.controlsIn -
+  (m.disconnects['client_disconnect'] ?? 0) +
+  m.publishesOut +
+  m.stored +
+  m.repeated +
+  sum(m.refused)
 
 const LOADS: Readonly<Record<string, (metrics: Metrics) => number>> = {
   'messages/received': packetsIn,

@@ -1,10 +1,10 @@
 /**
- * MQTT over WebSocket at /v1/ws of the HTTP listener: the same broker behind another framing (MQTT 3.1.1, section 6). A
- * connection becomes a Duplex that the guard treats like a socket. Bounded both ways: a message is at most one MQTT frame of
- * the largest size, reading stops while the guard pauses, and one message is in the socket while the rest waits in the Duplex,
- * whose `writableLength` the guard watches.
+ * MQTT over WebSocket at /v1/ws of the HTTP listener: the same broker behind another framing (MQTT 3.1.1, section 6).
+ * A connection becomes a Duplex that the guard treats like a socket. Bounded both ways: a message is at most one MQTT
+ * frame of the largest size, reading stops while the guard pauses, and one message is in the socket while the rest
+ * waits in the Duplex, whose `writableLength` the guard watches.
  */
-import { type IncomingMessage, STATUS_CODES, type Server as HttpServer } from 'node:http'
+import { type Server as HttpServer, type IncomingMessage, STATUS_CODES } from 'node:http'
 import { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { countBy } from '../core/metrics.ts'
@@ -26,7 +26,8 @@ interface Refusal {
 
 /** Why this upgrade is refused, or undefined. A browser always says its Origin; other clients seldom do. */
 function refusalOf(request: IncomingMessage, origins: ReadonlySet<string>): Refusal | undefined {
-  if (request.url?.split('?')[0] !== WEBSOCKET_PATH) return { status: 404, detail: `WebSocket is at ${WEBSOCKET_PATH}.` }
+  if (request.url?.split('?')[0] !== WEBSOCKET_PATH)
+    return { status: 404, detail: `WebSocket is at ${WEBSOCKET_PATH}.` }
   const { origin } = request.headers
   if (origin !== undefined && !origins.has(origin.toLowerCase())) {
     return { status: 403, detail: `The origin ${origin} is not in HTTP_ORIGINS.` }

@@ -25,9 +25,19 @@ interface Row {
 }
 
 const rows = {
-  dataDir: { env: 'DATA_DIR', type: 'text', fallback: 'data', about: 'Folder of the database, the secrets and the reserve file.' },
+  dataDir: {
+    env: 'DATA_DIR',
+    type: 'text',
+    fallback: 'data',
+    about: 'Folder of the database, the secrets and the reserve file.',
+  },
   mqttHost: { env: 'MQTT_HOST', type: 'text', fallback: '127.0.0.1', about: 'Address of the plain MQTT listener.' },
-  mqttPort: { env: 'MQTT_PORT', type: 'port', fallback: '1883', about: 'Port of the plain MQTT listener; 0 takes a free one.' },
+  mqttPort: {
+    env: 'MQTT_PORT',
+    type: 'port',
+    fallback: '1883',
+    about: 'Port of the plain MQTT listener; 0 takes a free one.',
+  },
   mqttPlaintext: {
     env: 'MQTT_ALLOW_PLAINTEXT_ON_NETWORK',
     type: 'flag',
@@ -35,18 +45,43 @@ const rows = {
     about: 'yes: plain MQTT and HTTP may listen on an address that is not loopback.',
   },
   mqttsHost: { env: 'MQTTS_HOST', type: 'text', fallback: '0.0.0.0', about: 'Address of the MQTT over TLS listener.' },
-  mqttsPort: { env: 'MQTTS_PORT', type: 'port', fallback: '8883', about: 'Port of MQTT over TLS, when TLS_CERT is set.' },
-  tlsCert: { env: 'TLS_CERT', type: 'text', fallback: '', about: 'Certificate chain (PEM file); read again on SIGHUP.' },
+  mqttsPort: {
+    env: 'MQTTS_PORT',
+    type: 'port',
+    fallback: '8883',
+    about: 'Port of MQTT over TLS, when TLS_CERT is set.',
+  },
+  tlsCert: {
+    env: 'TLS_CERT',
+    type: 'text',
+    fallback: '',
+    about: 'Certificate chain (PEM file); read again on SIGHUP.',
+  },
   tlsKey: { env: 'TLS_KEY', type: 'text', fallback: '', about: 'Private key (PEM file); read again on SIGHUP.' },
-  httpHost: { env: 'HTTP_HOST', type: 'text', fallback: '127.0.0.1', about: 'Address of HTTP and of MQTT over WebSocket.' },
-  httpPort: { env: 'HTTP_PORT', type: 'port', fallback: '8080', about: 'Port of HTTP and of MQTT over WebSocket (/v1/ws).' },
+  httpHost: {
+    env: 'HTTP_HOST',
+    type: 'text',
+    fallback: '127.0.0.1',
+    about: 'Address of HTTP and of MQTT over WebSocket.',
+  },
+  httpPort: {
+    env: 'HTTP_PORT',
+    type: 'port',
+    fallback: '8080',
+    about: 'Port of HTTP and of MQTT over WebSocket (/v1/ws).',
+  },
   httpOrigins: {
     env: 'HTTP_ORIGINS',
     type: 'text',
     fallback: '',
     about: 'Origins of web pages that may open /v1/ws, separated by commas; none by default.',
   },
-  adminToken: { env: 'ADMIN_TOKEN', type: 'secret', fallback: '', about: 'Token of the admin API; made at first start when unset.' },
+  adminToken: {
+    env: 'ADMIN_TOKEN',
+    type: 'secret',
+    fallback: '',
+    about: 'Token of the admin API; made at first start when unset.',
+  },
   observerPassword: {
     env: 'OBSERVER_PASSWORD',
     type: 'secret',
@@ -93,7 +128,13 @@ const rows = {
   nodeName: { env: 'NODE_NAME', type: 'text', fallback: 'one', about: 'Name of this process under ops/node/.' },
 } as const satisfies Record<string, Row>
 
-type Value<T extends Type> = T extends 'port' | 'count' ? number : T extends 'flag' ? boolean : T extends 'secret' ? Secret | undefined : string
+type Value<T extends Type> = T extends 'port' | 'count'
+  ? number
+  : T extends 'flag'
+    ? boolean
+    : T extends 'secret'
+      ? Secret | undefined
+      : string
 export type Config = { readonly [name in keyof typeof rows]: Value<(typeof rows)[name]['type']> }
 
 /** Families of variables that are ours: an unknown one in them is a typing mistake, and refused. */
@@ -108,7 +149,8 @@ function parse(row: Row, text: string): unknown {
   const isNumber = /^[0-9]{1,9}$/.test(text)
   switch (row.type) {
     case 'port':
-      if (!isNumber || Number(text) > 65_535) throw new ConfigFault(`${row.env} is "${text}"; give a port of 0 to 65535.`)
+      if (!isNumber || Number(text) > 65_535)
+        throw new ConfigFault(`${row.env} is "${text}"; give a port of 0 to 65535.`)
       return Number(text)
     case 'count':
       if (!isNumber || Number(text) === 0) throw new ConfigFault(`${row.env} is "${text}"; give a number above 0.`)
@@ -152,7 +194,8 @@ function check(config: Config): void {
     ['ADMIN_TOKEN', config.adminToken],
     ['OBSERVER_PASSWORD', config.observerPassword],
   ] as const) {
-    if (value !== undefined && value.reveal().length < 12) throw new ConfigFault(`${name} is too short; use 12 characters or more.`)
+    if (value !== undefined && value.reveal().length < 12)
+      throw new ConfigFault(`${name} is too short; use 12 characters or more.`)
   }
 }
 
@@ -172,7 +215,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
 
 /** A Markdown table of all settings. */
 export function configTable(): string {
-  const lines = Object.values(rows).map((row) => `| \`${row.env}\` | ${row.fallback === '' ? '' : `\`${row.fallback}\``} | ${row.about} |`)
+  const lines = Object.values(rows).map(
+    (row) => `| \`${row.env}\` | ${row.fallback === '' ? '' : `\`${row.fallback}\``} | ${row.about} |`,
+  )
   return ['| variable | default | meaning |', '|---|---|---|', ...lines, ''].join('\n')
 }
 

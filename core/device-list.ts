@@ -1,4 +1,7 @@
-/** The device-list rule: a send names the devices and registration ids that it was encrypted for (WIRE.md, DESIGN.md 8). Pure. */
+/**
+ * The device-list rule: a send names the devices and registration ids that it was encrypted for (WIRE.md, DESIGN.md
+ * 8). Pure.
+ */
 import type { Device } from './ports.ts'
 
 export interface NamedDevice {

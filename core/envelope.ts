@@ -1,6 +1,6 @@
 /**
- * An envelope: what the server sees of one message, or a mark that the server makes itself. Ingress fills it, the intake
- * decides `verdict` and `seq` (A1, A3), `plan` turns it into inbox rows (A2).
+ * An envelope: what the server sees of one message, or a mark that the server makes itself. Ingress fills it, the
+ * intake decides `verdict` and `seq` (A1, A3), `plan` turns it into inbox rows (A2).
  */
 import type { Mark, Row } from './row.ts'
 
@@ -27,7 +27,10 @@ export const BODY_MARK = 2
 /** One device that gets a row. Reused for every message of a connection to the same recipient. */
 export interface Target {
   readonly device: string
-  /** BODY_FRAME: payload behind the topic as it stands; BODY_DELIVERY: wrapped in a Delivery; BODY_MARK: kept to be merged. */
+  /**
+   * BODY_FRAME: payload behind the topic as it stands; BODY_DELIVERY: wrapped in a Delivery; BODY_MARK: kept to be
+   * merged.
+   */
   readonly body: typeof BODY_FRAME | typeof BODY_DELIVERY | typeof BODY_MARK
   /** Topic of the PUBLISH as bytes. */
   readonly topic: Uint8Array

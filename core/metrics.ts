@@ -1,4 +1,7 @@
-/** Counters of a process: plain numbers, raised where things happen, read by /metrics, `ops/…` and `$SYS`. Never per user. */
+/**
+ * Counters of a process: plain numbers, raised where things happen, read by /metrics, `ops/…` and `$SYS`. Never per
+ * user.
+ */
 export interface Metrics {
   readonly startedMs: number
   /** PUBLISH frames taken from devices, and their bytes. */

@@ -1,6 +1,7 @@
 /**
- * From a numbered envelope to inbox rows. A pure function of the envelope and its seq (A2): run again it gives the same bytes.
- * Step before: `adapters/…/intake` numbers. Step after: the adapter stores the rows and wakes their devices.
+ * From a numbered envelope to inbox rows. A pure function of the envelope and its seq (A2): run again it gives the
+ * same bytes. Step before: `adapters/…/intake` numbers. Step after: the adapter stores the rows and wakes their
+ * devices.
  */
 import { type DeliveryHead, deliverySize, writeDelivery } from '../topics/codec.ts'
 import { publishBytes, writePublishHead } from '../topics/frames.ts'

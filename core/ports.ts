@@ -66,8 +66,8 @@ export class ConflictFault extends Error {
 }
 
 /**
- * Users, devices, tokens. Reads may be answered from a cache no older than 5 s; `version()` rises with every change that
- * this process has heard of, so that what was resolved before can be resolved again.
+ * Users, devices, tokens. Reads may be answered from a cache no older than 5 s; `version()` rises with every change
+ * that this process has heard of, so that what was resolved before can be resolved again.
  */
 export interface Directory {
   version(): number
@@ -96,8 +96,9 @@ export interface InboxState {
 }
 
 /**
- * The intake numbers envelopes and stores them. Ordered: envelopes of one shard get rising numbers in the order of the calls
- * and calls resolve in that order. Atomic: a batch is stored whole or not at all. Durable when it resolves (P1).
+ * The intake numbers envelopes and stores them. Ordered: envelopes of one shard get rising numbers in the order of
+ * the calls and calls resolve in that order. Atomic: a batch is stored whole or not at all. Durable when it resolves
+ * (P1).
  */
 export interface Intake {
   /**

@@ -4,8 +4,8 @@ export const ROW_FRAME = 0
 export const ROW_MARK = 1
 
 /**
- * A row of a device's inbox. Position is (seq, sub); the bytes are `source[start..end)`:
- * ROW_FRAME: a whole QoS 1 PUBLISH with packet id 0; ROW_MARK: an encoded Delivery with Receipts, merged when it is sent.
+ * A row of a device's inbox. Position is (seq, sub); the bytes are `source[start..end)`: ROW_FRAME: a whole QoS 1
+ * PUBLISH with packet id 0; ROW_MARK: an encoded Delivery with Receipts, merged when it is sent.
  */
 export interface Row {
   readonly device: string

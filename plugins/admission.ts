@@ -1,6 +1,6 @@
 /**
- * May this socket, this CONNECT come in at all? Counted and decided synchronously, before anything is allocated for it: frame
- * and connection caps, half-open caps, connect rate of a device (flapping), id, will and keepalive rules.
+ * May this socket, this CONNECT come in at all? Counted and decided synchronously, before anything is allocated for
+ * it: frame and connection caps, half-open caps, connect rate of a device (flapping), id, will and keepalive rules.
  */
 import type { Clock } from '../core/ports.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
@@ -37,7 +37,10 @@ export interface Admission {
   enter(address: string): Ticket | Rejection
   /** Its CONNECT was read. `device`: the client id, checked. */
   judge(connect: Connect): Rejection | undefined
-  /** The device proved who it is: does it connect too often? Asked only then, so that nobody can ban a stranger's device. */
+  /**
+   * The device proved who it is: does it connect too often? Asked only then, so that nobody can ban a stranger's
+   * device.
+   */
   judgeRate(device: string): Rejection | undefined
   /** CONNECT is done. */
   established(ticket: Ticket): void
@@ -48,7 +51,21 @@ const MINUTE_MS = 60_000
 const ATTEMPTS_KNOWN_MAX = 100_000
 const reject = (returnCode: number, reason: DisconnectReason): Rejection => ({ returnCode, reason })
 
-export function createAdmission(now: Clock, caps: { connectionsMax: number; connectionsPerAddressMax: number }): Admission {
+function judgeDevice(connect: Connect): Rejection | undefined {
+  if (!isDeviceId(connect.clientId)) return reject(CONNACK_IDENTIFIER, 'bad_client_id')
+  const { will } = connect
+  if (will !== undefined) {
+    const isFine =
+      will.bytes <= limits.willBytesMax && authorizeWill(connect.clientId, will.topic, will.qos, will.retain)
+    if (!isFine) return reject(CONNACK_FORBIDDEN, 'bad_will')
+  }
+  return undefined
+}
+
+export function createAdmission(
+  now: Clock,
+  caps: { connectionsMax: number; connectionsPerAddressMax: number },
+): Admission {
   const addresses = new Map<string, Address>()
   const attempts = new Map<string, Attempts>()
   let connections = 0
@@ -70,16 +87,6 @@ export function createAdmission(now: Clock, caps: { connectionsMax: number; conn
     if (++known.count <= limits.connectsPerDevicePerMinuteMax) return false
     known.bannedUntilMs = at + limits.flappingBanMs
     return true
-  }
-
-  function judgeDevice(connect: Connect): Rejection | undefined {
-    if (!isDeviceId(connect.clientId)) return reject(CONNACK_IDENTIFIER, 'bad_client_id')
-    const { will } = connect
-    if (will !== undefined) {
-      const isFine = will.bytes <= limits.willBytesMax && authorizeWill(connect.clientId, will.topic, will.qos, will.retain)
-      if (!isFine) return reject(CONNACK_FORBIDDEN, 'bad_will')
-    }
-    return undefined
   }
 
   return {

@@ -1,11 +1,11 @@
 /**
- * Who is it? The password is the device's token, 256 random bits; its SHA-256 is looked up by device id. Client id and user
- * name are the device id: a token works for no other name. A wrong token costs one hash and one read.
+ * Who is it? The password is the device's token, 256 random bits; its SHA-256 is looked up by device id. Client id
+ * and user name are the device id: a token works for no other name. A wrong token costs one hash and one read.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { Ports, Principal } from '../core/ports.ts'
-import { CONNACK_CREDENTIALS, CONNACK_UNAVAILABLE, type Connect } from '../topics/frames.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
+import { CONNACK_CREDENTIALS, CONNACK_UNAVAILABLE, type Connect } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
 
 export const OBSERVER = 'observer'

@@ -1,6 +1,6 @@
 /**
- * Who may use which topic: the rows of the topic table and the connection's own prefix, nothing else (default deny). Asked at
- * publish, subscribe (restored sessions too), forward, and for wills.
+ * Who may use which topic: the rows of the topic table and the connection's own prefix, nothing else (default deny).
+ * Asked at publish, subscribe (restored sessions too), forward, and for wills.
  */
 import type { Principal } from '../core/ports.ts'
 import { topicTable } from '../topics/table.ts'
@@ -18,7 +18,10 @@ function equalsAt(source: Uint8Array, at: number, wanted: Uint8Array): boolean {
   return true
 }
 
-/** Where a PUBLISH to `source[start..end)` goes; undefined: a foreign topic, or one that is not for this kind of device. */
+/**
+ * Where a PUBLISH to `source[start..end)` goes; undefined: a foreign topic, or one that is not for this kind of
+ * device.
+ */
 export function authorizePublish(connection: Connection, source: Uint8Array, start: number, end: number): UpRoute {
   const { prefix } = connection
   const at = start + prefix.length
@@ -37,7 +40,9 @@ export function authorizeSubscribe(connection: Connection, filter: string, qos: 
 }
 
 /** Filters that an observer's subscription is made of: everything that operators may see, and no more. */
-const OBSERVED = topicTable.filter((row) => row.who.includes('observer')).map((row) => row.pattern.replace(/<\w+\.\.\.>/, '#').replace(/<\w+>/g, '+'))
+const OBSERVED = topicTable
+  .filter((row) => row.who.includes('observer'))
+  .map((row) => row.pattern.replace(/<\w+\.\.\.>/, '#').replace(/<\w+>/g, '+'))
 
 /** An observer may ask for anything well-formed: `authorizeForward` decides what it sees of it. */
 export function authorizeObserver(filter: string): boolean {

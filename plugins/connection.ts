@@ -1,4 +1,6 @@
-/** A connection of a device as the plugins see it: who it is, its socket, and the state that each plugin keeps of it. */
+/**
+ * A connection of a device as the plugins see it: who it is, its socket, and the state that each plugin keeps of it.
+ */
 import type { Principal, Row } from '../core/ports.ts'
 import type { Receipt } from '../topics/codec.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
@@ -57,7 +59,10 @@ export interface ReceiptsFrame {
 }
 export type InFlight = (Row & { held?: boolean }) | (ReceiptsFrame & { held?: boolean })
 
-/** stopped: no subscription. opening: the slot is being advanced. reading: a page is under way. full: window or socket full. */
+/**
+ * stopped: no subscription. opening: the slot is being advanced. reading: a page is under way. full: window or socket
+ * full.
+ */
 export type PumpState = 'stopped' | 'idle' | 'opening' | 'reading' | 'full' | 'live'
 
 export interface Pump {

@@ -1,4 +1,7 @@
-/** What a sender is told about a request that was sent before (A3). The decision itself is `core/dedupe`, taken inside append. */
+/**
+ * What a sender is told about a request that was sent before (A3). The decision itself is `core/dedupe`, taken inside
+ * append.
+ */
 import { type Envelope, VERDICT_AGAIN, VERDICT_AHEAD, VERDICT_FULL } from '../core/envelope.ts'
 import { type Refusal, refusal } from './refuse.ts'
 

@@ -1,7 +1,7 @@
 /**
- * Step 7: the pump of a connection (B1, B2). It reads the inbox behind its cursor, keeps a window of unacknowledged rows, and
- * follows live traffic by wakes once it is current. Rows leave in position order; a wake that does not fit is dropped, the
- * inbox is read instead. Bounded: window rows, one page, and the socket's buffer.
+ * Step 7: the pump of a connection (B1, B2). It reads the inbox behind its cursor, keeps a window of unacknowledged
+ * rows, and follows live traffic by wakes once it is current. Rows leave in position order; a wake that does not fit
+ * is dropped, the inbox is read instead. Bounded: window rows, one page, and the socket's buffer.
  */
 import { type Mark, ROW_MARK, type Row } from '../core/ports.ts'
 import { encodeDelivery } from '../topics/codec.ts'
@@ -200,7 +200,10 @@ export function unstall(delivery: Delivery, connection: Connection): void {
   read(delivery, connection)
 }
 
-/** Often, while somebody is stalled: who has not acknowledged a full window, or not read from its socket, for too long is ended (B2). */
+/**
+ * Often, while somebody is stalled: who has not acknowledged a full window, or not read from its socket, for too long
+ * is ended (B2).
+ */
 export function sweepStalled(delivery: Delivery): void {
   const now = delivery.flow.ports.now()
   for (const connection of delivery.flow.stalled) {

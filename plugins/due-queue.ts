@@ -1,6 +1,6 @@
 /**
- * Things that are due a fixed time after they were added: a queue with one timer, so that lingering costs no timer a message and
- * due times stay spread (one global tick made commit stalls of 95 ms).
+ * Things that are due a fixed time after they were added: a queue with one timer, so that lingering costs no timer a
+ * message and due times stay spread (one global tick made commit stalls of 95 ms).
  */
 export interface DueQueue<T> {
   add(item: T): void

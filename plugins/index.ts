@@ -5,27 +5,18 @@
 import type { Metrics } from '../core/metrics.ts'
 import type { Mark, Ports, Principal, Row } from '../core/ports.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import { ownPrefix, inboxTopicOf } from '../topics/topic.ts'
+import type { Connect } from '../topics/frames.ts'
+import { inboxTopicOf, ownPrefix } from '../topics/topic.ts'
 import { type Admission, createAdmission } from './admission.ts'
 import { authenticate, type Login } from './authenticate.ts'
 import { authorizePublish, filterOf } from './authorize.ts'
 import type { Connection, Wire } from './connection.ts'
-import {
-  type Delivery,
-  onPuback,
-  read,
-  settleTurn,
-  startPump,
-  stopPump,
-  sweepStalled,
-  wakePump,
-} from './delivery.ts'
+import { type Delivery, onPuback, read, settleTurn, startPump, stopPump, sweepStalled, wakePump } from './delivery.ts'
 import { appendOwn, createIngress, enter, type Ingress, leave, sendingOf } from './ingress.ts'
 import { onRaw } from './raw.ts'
 import { createReceipts, noteMark, takeRecords } from './receipts.ts'
 import { type Context, onRequest } from './requests.ts'
 import { createPump, type Flow, sentSeqOf } from './window.ts'
-import type { Connect } from '../topics/frames.ts'
 
 export interface PluginSettings {
   readonly windowRows: number
@@ -47,7 +38,13 @@ export interface Plugins {
   subscribed(connection: Connection): void
   unsubscribed(connection: Connection): void
   /** QoS 1 PUBLISH in `chunk[start..end)`; `topicAt` is its topic length field. Gives the reason to close, if any. */
-  publish(connection: Connection, chunk: Buffer, start: number, topicAt: number, end: number): DisconnectReason | undefined
+  publish(
+    connection: Connection,
+    chunk: Buffer,
+    start: number,
+    topicAt: number,
+    end: number,
+  ): DisconnectReason | undefined
   puback(connection: Connection, packetId: number): void
   /** A read from the socket is worked off. */
   turn(connection: Connection): void
@@ -87,7 +84,8 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
       connection.epoch = ports.claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
       // Revoked between its token's check and the claim: the eviction found nobody.
       const isStale = connection.directoryVersion !== ports.directory.version()
-      if (isStale && (await ports.directory.accountOfDevice(device)) === undefined) return connection.wire.end('revoked')
+      if (isStale && (await ports.directory.accountOfDevice(device)) === undefined)
+        return connection.wire.end('revoked')
       const state = await ports.inbox.open(device)
       if (!connection.isOpen) return
       connection.pump = createPump(state)

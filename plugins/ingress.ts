@@ -1,7 +1,7 @@
 /**
- * Step 3: from PUBLISH to the group commit and back to PUBACK, in the sender's order. A frame takes its place synchronously;
- * what has to wait (for the directory) holds those behind it. Refusals take a place too. Bounded: held bytes per connection
- * and node (A6); beyond, the socket is not read.
+ * Step 3: from PUBLISH to the group commit and back to PUBACK, in the sender's order. A frame takes its place
+ * synchronously; what has to wait (for the directory) holds those behind it. Refusals take a place too. Bounded: held
+ * bytes per connection and node (A6); beyond, the socket is not read.
  */
 import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PENDING } from '../core/envelope.ts'
 import { countBy, type Metrics } from '../core/metrics.ts'
@@ -11,7 +11,7 @@ import type { Connection, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
 import { flushConnections, writePuback } from './outbound.ts'
 import { noteAccepted, type Receipts } from './receipts.ts'
-import { isTemporary, type Refusal, refusal, RETRY_IN_S, writeRefusal } from './refuse.ts'
+import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './refuse.ts'
 import type { Route } from './routes.ts'
 
 /** A thing whose publish could not be stored is held for so long, then closed (A4). */
@@ -88,7 +88,8 @@ export function enter(ingress: Ingress, connection: Connection, packetId: number
 
 function closeNewest(ingress: Ingress): void {
   let newest: Connection | undefined
-  for (const connection of ingress.senders) if (newest === undefined || connection.sinceMs >= newest.sinceMs) newest = connection
+  for (const connection of ingress.senders)
+    if (newest === undefined || connection.sinceMs >= newest.sinceMs) newest = connection
   newest?.wire.end('overloaded')
 }
 
@@ -112,7 +113,13 @@ export function join(ingress: Ingress, item: Item): void {
   if (item.envelope !== undefined) ingress.envelopes.push(item.envelope)
 }
 
-export function joinRefusal(ingress: Ingress, connection: Connection, packetId: number, bytes: number, refused: Refusal): void {
+export function joinRefusal(
+  ingress: Ingress,
+  connection: Connection,
+  packetId: number,
+  bytes: number,
+  refused: Refusal,
+): void {
   join(ingress, { connection, packetId, bytes, envelope: undefined, refused })
 }
 

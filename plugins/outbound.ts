@@ -1,6 +1,6 @@
 /**
- * The way out of a connection: frames gather in a pooled buffer and leave in one write per connection and event-loop turn
- * (measured: twice the throughput of a write per frame).
+ * The way out of a connection: frames gather in a pooled buffer and leave in one write per connection and event-loop
+ * turn (measured: twice the throughput of a write per frame).
  */
 import { DUP, writeLength } from '../topics/frames.ts'
 import type { Connection, OutBuffer } from './connection.ts'

@@ -32,7 +32,9 @@ export function onRaw(
   }
   if (number === undefined) return refuse(refusal('number_invalid', 0))
   if (end - start > limits.rawBytesMax) {
-    return refuse(refusal('too_large', number, `the payload has ${end - start} bytes; at most ${limits.rawBytesMax} are taken`))
+    return refuse(
+      refusal('too_large', number, `the payload has ${end - start} bytes; at most ${limits.rawBytesMax} are taken`),
+    )
   }
   const use = (route: Route | undefined) => {
     if (route === undefined) return refuse(refusal('storage_unavailable', number))

@@ -1,6 +1,6 @@
 /**
- * Receipts (A5, A7, B3): `accepted` for the sending device, delivered marks for the sending user. Both linger, so that an online
- * peer's tick shares one frame with the acceptance; both end early at `receiptLingerRecordsMax`.
+ * Receipts (A5, A7, B3): `accepted` for the sending device, delivered marks for the sending user. Both linger, so
+ * that an online peer's tick shares one frame with the acceptance; both end early at `receiptLingerRecordsMax`.
  */
 import { BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from '../core/envelope.ts'
 import type { Account, Mark, Ports, RequestRecord, Row } from '../core/ports.ts'
@@ -54,7 +54,10 @@ export function createReceipts(flow: Flow, append: Receipts['append']): Receipts
 
 // ---------------------------------------------------------------- delivered marks, on the side of the recipient
 
-/** A device of `mark.by` has acknowledged up to `mark.upTo`; durable with the acknowledgement, appended after the linger. */
+/**
+ * A device of `mark.by` has acknowledged up to `mark.upTo`; durable with the acknowledgement, appended after the
+ * linger.
+ */
 export function noteMark(receipts: Receipts, mark: Mark): void {
   const key = mark.by + mark.peer
   const known = receipts.lingering.get(key)
@@ -156,7 +159,10 @@ function newReceipt(said: Partial<Receipt>): Receipt {
   }
 }
 
-/** A row was not delivered in time: it leaves, and its sender is told once, unless another device of the user has it (B3). */
+/**
+ * A row was not delivered in time: it leaves, and its sender is told once, unless another device of the user has it
+ * (B3).
+ */
 export function expireRow(receipts: Receipts, connection: Connection, row: Row): void {
   row.source = undefined
   receipts.ports.inbox.acknowledge(connection.device, [row], [], [])
@@ -226,7 +232,10 @@ function flushDue(receipts: Receipts, connection: Connection): void {
   if (pump.state === 'live' || pump.state === 'idle') flushReceipts(receipts, connection)
 }
 
-/** Writes one frame with all that waits, if there is room for it. Its PUBACK settles the stamps and acknowledges the rows. */
+/**
+ * Writes one frame with all that waits, if there is room for it. Its PUBACK settles the stamps and acknowledges the
+ * rows.
+ */
 export function flushReceipts(receipts: Receipts, connection: Connection): void {
   const { flow } = receipts
   const { waiting, pump } = connection
@@ -255,7 +264,11 @@ export function flushReceipts(receipts: Receipts, connection: Connection): void 
 }
 
 /** Filled here, then only read. */
-type Draft = { -readonly [key in keyof Receipt]: Receipt[key] } & { played: number[]; expired: number[]; accepted: number[] }
+type Draft = { -readonly [key in keyof Receipt]: Receipt[key] } & {
+  played: number[]
+  expired: number[]
+  accepted: number[]
+}
 
 /** One receipt per conversation, every mark at its maximum. */
 function mergeReceipts(accepted: Waiting['accepted'], rows: Waiting['rows']): Receipt[] {

@@ -1,12 +1,13 @@
 /**
- * How a refusal is told (A4): QoS 0 on the device's inbox topic, on the same connection, in front of the PUBACK; no row.
- * Persons get `Delivery.error`; things get one JSON line on `from/error/<code>`.
+ * How a refusal is told (A4): QoS 0 on the device's inbox topic, on the same connection, in front of the PUBACK; no
+ * row. Persons get `Delivery.error`; things get one JSON line on `from/error/<code>`.
  */
+
+import type { DeviceListFault } from '../core/device-list.ts'
 import { encodeDelivery } from '../topics/codec.ts'
 import { type ErrorCode, errorOf, RETRY_LATER } from '../topics/errors.ts'
 import { publishQos0 } from '../topics/frames.ts'
 import { errorTopic } from '../topics/topic.ts'
-import type { DeviceListFault } from '../core/device-list.ts'
 import type { Connection } from './connection.ts'
 import { writeFrame } from './outbound.ts'
 

@@ -1,16 +1,33 @@
 /** Step 3 for persons: `d/<device>/out`, a SendRequest. Bodies stay where they were read; only references travel. */
 import { crc32 } from 'node:zlib'
-import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, type Target } from '../core/envelope.ts'
 import { checkDeviceList } from '../core/device-list.ts'
+import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, type Target } from '../core/envelope.ts'
 import type { Device } from '../core/ports.ts'
-import { type DeviceBody, decodeSendRequest, type PairMessage, type Receipt, REQUEST, SCOPE, type SendRequest } from '../topics/codec.ts'
+import {
+  type DeviceBody,
+  decodeSendRequest,
+  type PairMessage,
+  REQUEST,
+  type Receipt,
+  SCOPE,
+  type SendRequest,
+} from '../topics/codec.ts'
 import { isThingUser } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection } from './connection.ts'
-import { deliverable, type Ingress, isLater, join, joinRefusal, knownRoute, pendingEnvelope, withRoute } from './ingress.ts'
+import {
+  deliverable,
+  type Ingress,
+  isLater,
+  join,
+  joinRefusal,
+  knownRoute,
+  pendingEnvelope,
+  withRoute,
+} from './ingress.ts'
 import { markTarget, receiptBytes } from './receipts.ts'
 import { type Refusal, refusal } from './refuse.ts'
-import { resolvePair, resolveRaw, type Route } from './routes.ts'
+import { type Route, resolvePair, resolveRaw } from './routes.ts'
 
 /** Where a request stands and whose it is. */
 export interface Context {
@@ -26,7 +43,10 @@ export interface Context {
 const keyOf = (user: Uint8Array): string => Buffer.from(user.buffer, user.byteOffset, user.length).toString('latin1')
 const USER_BYTES = 16
 
-/** A PUBLISH on `out`: payload in `source[start..end)`. False: not decodable and without a stamp, the connection is to be closed (A4). */
+/**
+ * A PUBLISH on `out`: payload in `source[start..end)`. False: not decodable and without a stamp, the connection is to
+ * be closed (A4).
+ */
 export function onRequest(context: Context): boolean {
   const { source, start, end } = context
   const request = decodeSendRequest(source, start, end)
@@ -97,9 +117,16 @@ function hasEmptyBody(list: readonly DeviceBody[]): boolean {
   return false
 }
 
-function sendPair(context: Context, request: SendRequest, pair: PairMessage, peer: string, route: Route | undefined): void {
+function sendPair(
+  context: Context,
+  request: SendRequest,
+  pair: PairMessage,
+  peer: string,
+  route: Route | undefined,
+): void {
   const { ingress } = context
-  if (route?.account === undefined) return refuse(context, refusal(route?.error ?? 'storage_unavailable', request.stamp))
+  if (route?.account === undefined)
+    return refuse(context, refusal(route?.error ?? 'storage_unavailable', request.stamp))
   const partial = pair.scope === SCOPE.partial
   const stale = checkDeviceList(pair.devices, route.account.devices, partial)
   if (stale !== undefined) return refuse(context, { ...refusal('devices_stale', request.stamp), devices: stale })
@@ -153,7 +180,10 @@ function onRawMessage(context: Context, request: SendRequest): void {
 
 // ---------------------------------------------------------------- read and played marks
 
-/** Marks from a client: for the peer's devices and, as `own`, for the sender's other ones. No stamp, no record; they only grow. */
+/**
+ * Marks from a client: for the peer's devices and, as `own`, for the sender's other ones. No stamp, no record; they
+ * only grow.
+ */
 function onReceipts(context: Context, request: SendRequest): void {
   const items = request.receipts?.items ?? []
   const first = items[0]

@@ -1,9 +1,10 @@
 /**
- * From a name to devices: what a sender's message to one recipient becomes. Resolved once for each (connection, recipient) and
- * again when the directory has changed; the hot path only looks it up.
+ * From a name to devices: what a sender's message to one recipient becomes. Resolved once for each (connection,
+ * recipient) and again when the directory has changed; the hot path only looks it up.
  */
-import { BODY_DELIVERY, BODY_FRAME, type Target } from '../core/envelope.ts'
+
 import { judgeRaw } from '../core/address.ts'
+import { BODY_DELIVERY, BODY_FRAME, type Target } from '../core/envelope.ts'
 import type { Account, Device, Directory, Principal } from '../core/ports.ts'
 import type { ErrorCode } from '../topics/errors.ts'
 import { base32 } from '../topics/ids.ts'
@@ -31,7 +32,8 @@ export function refusedRoute(version: number, error: ErrorCode): Route {
 /** `<sender>` of `from/<sender>/…`: a valid `<to>` for the answer. */
 function senderName(sender: Principal): string {
   const { account, device } = sender
-  if (account.kind === 'person') return account.handle === undefined ? `u-${base32(account.user)}` : `@${account.handle}`
+  if (account.kind === 'person')
+    return account.handle === undefined ? `u-${base32(account.user)}` : `@${account.handle}`
   return account.kind === 'service' && account.handle !== undefined ? `@${account.handle}` : `d-${device.id}`
 }
 

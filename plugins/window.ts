@@ -1,6 +1,7 @@
 /**
- * The window of a connection (B2): what was written and not acknowledged, as a ring. Packet ids are those of the connection's
- * slot, so that they never repeat between neighbouring connections. Bounded: window rows, and the socket's buffer.
+ * The window of a connection (B2): what was written and not acknowledged, as a ring. Packet ids are those of the
+ * connection's slot, so that they never repeat between neighbouring connections. Bounded: window rows, and the
+ * socket's buffer.
  */
 import type { Metrics } from '../core/metrics.ts'
 import type { InboxState, Ports, Row } from '../core/ports.ts'

@@ -103,7 +103,10 @@ export function connack(returnCode: number): Uint8Array {
   return Uint8Array.of(0x20, 2, 0, returnCode)
 }
 
-/** Reads a length-prefixed UTF-8 string (1.5.3): undefined when truncated, not UTF-8, or with U+0000, U+FEFF or not NFC. */
+/**
+ * Reads a length-prefixed UTF-8 string (1.5.3): undefined when truncated, not UTF-8, or with U+0000, U+FEFF or not
+ * NFC.
+ */
 function readString(frame: Buffer, at: number): string | undefined {
   if (at + 2 > frame.length) return undefined
   const end = at + 2 + frame.readUInt16BE(at)

@@ -1,4 +1,7 @@
-/** Claims of one process (B4): a map. Everything is synchronous, so claim-then-read and write-then-locate cannot miss each other. */
+/**
+ * Claims of one process (B4): a map. Everything is synchronous, so claim-then-read and write-then-locate cannot miss
+ * each other.
+ */
 import type { ClaimHolder, Claims } from '../../core/ports.ts'
 
 export function createClaims(): Claims {

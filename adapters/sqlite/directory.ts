@@ -1,7 +1,18 @@
-/** Users, devices and tokens in SQLite: reads by primary key on the read connection, with a bounded cache; writes durable. */
+/**
+ * Users, devices and tokens in SQLite: reads by primary key on the read connection, with a bounded cache; writes
+ * durable.
+ */
 import { timingSafeEqual } from 'node:crypto'
 import type { SQLInputValue } from 'node:sqlite'
-import { ConflictFault, type Account, type Device, type Directory, type Kind } from '../../core/ports.ts'
+import {
+  type Account,
+  ConflictFault,
+  type Device,
+  type Directory,
+  type Kind,
+  type NewAccount,
+  type NewDevice,
+} from '../../core/ports.ts'
 import { CommitFault } from './commits.ts'
 import type { StatementName } from './schema.ts'
 import { prepared, type Store } from './store.ts'
@@ -18,7 +29,10 @@ const NO_HASH = Buffer.alloc(32)
 /** 16 bytes as the latin1 string that keys maps. */
 const keyOf = (user: Uint8Array): string => Buffer.from(user).toString('latin1')
 
-/** SQLite names the columns of the constraint that failed: `devices.id`, `devices.user, devices.number`, `users.handle`. */
+/**
+ * SQLite names the columns of the constraint that failed: `devices.id`, `devices.user, devices.number`,
+ * `users.handle`.
+ */
 function takenOf(message: string): ConflictFault['taken'] {
   if (message.includes('users.')) return 'handle'
   return message.includes('devices.number') ? 'number' : 'device'
@@ -58,6 +72,17 @@ function readAccount(store: Store, user: Uint8Array): Account | undefined {
   }
 }
 
+type Statement = [StatementName, ...SQLInputValue[]]
+
+function insertUser({ user, kind, handle, owner }: NewAccount, now: number): Statement {
+  return ['insertUser', user, kind, handle ?? null, owner ?? null, now]
+}
+
+function insertDevice(device: NewDevice, now: number): Statement {
+  const { id, user, number, registrationId, numbered, tokenHash } = device
+  return ['insertDevice', id, user, number, registrationId, numbered ? 1 : 0, tokenHash, now]
+}
+
 /** Opens the directory over the store; one process owns it, so the cache is never older than a commit. */
 export function createDirectory(store: Store): Directory {
   const { reader } = store
@@ -76,7 +101,7 @@ export function createDirectory(store: Store): Directory {
     return account
   }
 
-  async function write(statements: [StatementName, ...SQLInputValue[]][], touched: Uint8Array[]): Promise<readonly number[]> {
+  async function write(statements: Statement[], touched: Uint8Array[]): Promise<readonly number[]> {
     try {
       return await store.commits.alone(statements)
     } catch (error) {
@@ -111,14 +136,7 @@ export function createDirectory(store: Store): Directory {
     async create(accounts, devices) {
       const now = store.now()
       await write(
-        [
-          ...accounts.map((a): [StatementName, ...SQLInputValue[]] => [
-            'insertUser', a.user, a.kind, a.handle ?? null, a.owner ?? null, now, // biome-ignore format: one row
-          ]),
-          ...devices.map((d): [StatementName, ...SQLInputValue[]] => [
-            'insertDevice', d.id, d.user, d.number, d.registrationId, d.numbered ? 1 : 0, d.tokenHash, now, // biome-ignore format: one row
-          ]),
-        ],
+        [...accounts.map((account) => insertUser(account, now)), ...devices.map((device) => insertDevice(device, now))],
         devices.map((d) => d.user),
       )
     },

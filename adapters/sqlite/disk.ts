@@ -1,6 +1,6 @@
 /**
- * Watches the free space (C3): below the minimum the intake refuses and the reserve file is given back to the file system, so
- * that acknowledgements and expiry still find room; above it the reserve is made again and intake goes on.
+ * Watches the free space (C3): below the minimum the intake refuses and the reserve file is given back to the file
+ * system, so that acknowledgements and expiry still find room; above it the reserve is made again and intake goes on.
  */
 import { open, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,4 +1,7 @@
-/** Inboxes over the tail and `settled` (C1): pages merge both by position; acknowledgements ride on the next commit (B3). */
+/**
+ * Inboxes over the tail and `settled` (C1): pages merge both by position; acknowledgements ride on the next commit
+ * (B3).
+ */
 import type { Inbox, Mark, RequestRecord, Row } from '../../core/ports.ts'
 import { ackBytesMax, STATE_BYTES_MAX, writeAck, writeDrop, writeState } from './journal.ts'
 import { bytesOf, prepared, type Store, stateOf } from './store.ts'

@@ -60,8 +60,8 @@ function migrate(file: string): void {
 }
 
 /**
- * Is a part of the log lost that was acknowledged? SQLite writes over a damaged log, so it is kept beside the database first;
- * as long as that copy is there the answer stays yes.
+ * Is a part of the log lost that was acknowledged? SQLite writes over a damaged log, so it is kept beside the
+ * database first; as long as that copy is there the answer stays yes.
  */
 function hasLostLog(file: string): boolean {
   const kept = `${file}-wal-damaged`
@@ -73,8 +73,8 @@ const countOf = (reader: DatabaseSync, name: string): number =>
   (prepared(reader, 'SELECT value FROM meta WHERE name = ?').get(name)?.['value'] as number | undefined) ?? 0
 
 /**
- * Opens or makes the store in `folder`, for this process alone: another gets a ConfigFault. `onFatal` must end the process;
- * `onNotice` is for the log; `gate` is for tests, which hold the writer at it (writer-thread.ts).
+ * Opens or makes the store in `folder`, for this process alone: another gets a ConfigFault. `onFatal` must end the
+ * process; `onNotice` is for the log; `gate` is for tests, which hold the writer at it (writer-thread.ts).
  */
 export async function openSqlite(
   folder: string,
@@ -134,7 +134,9 @@ async function openLocked(
     })
   }
   const stopDisk = await watchDisk(store, folder, (free) => {
-    onNotice(store.refusal === undefined ? 'disk space is back: intake goes on' : 'disk is full: intake refuses', { free })
+    onNotice(store.refusal === undefined ? 'disk space is back: intake goes on' : 'disk is full: intake refuses', {
+      free,
+    })
   })
   const stopMover = startMover(store, MOVE_EVERY_MS)
   return {

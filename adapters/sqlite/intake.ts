@@ -1,6 +1,6 @@
 /**
- * Intake (A1-A3): decide, number and encode an envelope into the open transaction, synchronously and in call order; tell the
- * caller when it is durable. The decisions stand on those of the transactions in flight and fall with them.
+ * Intake (A1-A3): decide, number and encode an envelope into the open transaction, synchronously and in call order;
+ * tell the caller when it is durable. The decisions stand on those of the transactions in flight and fall with them.
  */
 import { judgeRequest, judgeRising } from '../../core/dedupe.ts'
 import {
@@ -62,7 +62,10 @@ function decide(store: Store, envelope: Envelope, sender: DeviceState | undefine
   } else envelope.verdict = judgeRising(envelope.stamp, sender.lastStamp)
   envelope.lastStamp = sender?.lastStamp ?? 0
   if (envelope.verdict !== VERDICT_NEW) return
-  if (envelope.afterSeq > 0 && isSeqAhead(envelope.afterSeq, store.tail.lastSeq, store.now(), limits.afterSeqAheadMsMax)) {
+  if (
+    envelope.afterSeq > 0 &&
+    isSeqAhead(envelope.afterSeq, store.tail.lastSeq, store.now(), limits.afterSeqAheadMsMax)
+  ) {
     envelope.verdict = VERDICT_AHEAD
     return
   }

@@ -28,7 +28,15 @@ export interface InboxFlags {
 
 /** What a reader of the journal is told, in order. Offsets are into the entry. */
 export interface JournalReader {
-  envelope(device: string, dedupe: number, stamp: number, hash: number, seq: number, peer: string, rows: JournalRow[]): void
+  envelope(
+    device: string,
+    dedupe: number,
+    stamp: number,
+    hash: number,
+    seq: number,
+    peer: string,
+    rows: JournalRow[],
+  ): void
   ack(device: string, seqs: number[], subs: number[], stamps: number[], marks: Mark[]): void
   state(device: string, flags: InboxFlags): void
   drop(device: string): void

@@ -1,6 +1,6 @@
 /**
- * One process per folder: an exclusive lock on an empty database in it, held as long as the process lives. The kernel gives it
- * back however the process ends, kill -9 included, and of two that start at once one wins.
+ * One process per folder: an exclusive lock on an empty database in it, held as long as the process lives. The kernel
+ * gives it back however the process ends, kill -9 included, and of two that start at once one wins.
  */
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'

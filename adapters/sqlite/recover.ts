@@ -44,7 +44,17 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       tail.lastSeq = Math.max(tail.lastSeq, seq)
       for (const row of rows) {
         const { kind, receiptTo, expiresMs, start, end } = row
-        const base = { device: row.device, seq, sub: 0, kind, peer: receiptTo, expiresMs, source: undefined, start, end }
+        const base = {
+          device: row.device,
+          seq,
+          sub: 0,
+          kind,
+          peer: receiptTo,
+          expiresMs,
+          source: undefined,
+          start,
+          end,
+        }
         addRow(tail, deviceOf(tail, row.device), { ...base, chunk, state: LIVE })
       }
       if (dedupe === DEDUPE_NONE || device === '') return
@@ -92,8 +102,8 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
 }
 
 /**
- * Fills `tail` from the database. Returns the ids of entries that are damaged: they are left alone, and the caller must refuse
- * new work, since what they said is not known.
+ * Fills `tail` from the database. Returns the ids of entries that are damaged: they are left alone, and the caller
+ * must refuse new work, since what they said is not known.
  */
 export function recoverTail(reader: DatabaseSync, tail: Tail, cacheBytesMax: number): number[] {
   const damaged: number[] = []

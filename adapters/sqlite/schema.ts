@@ -2,11 +2,13 @@
  * The database: schema by version, pragmas, and every statement that the writer thread runs.
  *
  * `tail` is the journal: one row per commit and arena, append-ordered, the only table that is replayed at start (C1).
- * `settled` holds inbox rows that outlived the tail, keyed by device and position. `records` are request records that did.
- * `inboxes` is what a device's inbox knows besides rows. `users`, `devices`, `grants` are the directory.
+ * `settled` holds inbox rows that outlived the tail, keyed by device and position. `records` are request records that
+ * did. `inboxes` is what a device's inbox knows besides rows. `users`, `devices`, `grants` are the directory.
  */
 
-/** Each entry brings a database from the version before it to its own. Never edit one that was released: add another. */
+/**
+ * Each entry brings a database from the version before it to its own. Never edit one that was released: add another.
+ */
 export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
    CREATE TABLE tail (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, entry BLOB NOT NULL) STRICT;
@@ -42,7 +44,8 @@ export const STATEMENTS = {
   insertEntry: 'INSERT INTO tail (id, crc, entry) VALUES (?, ?, ?)',
   deleteEntries: 'DELETE FROM tail WHERE id <= ?',
   putMeta: 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
-  addMeta: 'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value',
+  addMeta:
+    'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value',
   insertSettled:
     'INSERT OR REPLACE INTO settled (device, seq, sub, kind, peer, expires_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?)',
   deleteSettled: 'DELETE FROM settled WHERE device = ? AND seq = ? AND sub = ?',

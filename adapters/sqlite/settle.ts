@@ -1,11 +1,21 @@
 /**
- * The mover (C1): takes the dead or old front of the tail away. What still lives in it goes to `settled` and `records`, sorted
- * by device, in the same transaction that deletes the front and saves the state of the devices it spoke of. Bounded by
- * `moveRowsMax` a transaction. A row leaves the memory only when the move has committed.
+ * The mover (C1): takes the dead or old front of the tail away. What still lives in it goes to `settled` and
+ * `records`, sorted by device, in the same transaction that deletes the front and saves the state of the devices it
+ * spoke of. Bounded by `moveRowsMax` a transaction. A row leaves the memory only when the move has committed.
  */
 import { resumeWaiting } from './intake.ts'
 import { isIdle, type Store, trimCache } from './store.ts'
-import { ACKED, type Chunk, type DeviceState, endRow, LIVE, MOVING, SETTLED, type TailRecord, type TailRow } from './tail.ts'
+import {
+  ACKED,
+  type Chunk,
+  type DeviceState,
+  endRow,
+  LIVE,
+  MOVING,
+  SETTLED,
+  type TailRecord,
+  type TailRow,
+} from './tail.ts'
 import type { MoveJob } from './writer-thread.ts'
 
 /** When the tail is over half full, moves are this much bigger: throughput before latency. */

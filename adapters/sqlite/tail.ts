@@ -1,6 +1,7 @@
 /**
  * The tail in memory: arenas of journal bytes, chunks (one per commit and arena), rows, records and per-device state.
- * Bounded: rows by `tailRowsMax`, cached bytes by `cacheBytesMax`; a chunk goes when everything in it is dead or settled.
+ * Bounded: rows by `tailRowsMax`, cached bytes by `cacheBytesMax`; a chunk goes when everything in it is dead or
+ * settled.
  */
 import type { Mark, RequestRecord, Row } from '../../core/ports.ts'
 

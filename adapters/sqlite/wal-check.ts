@@ -1,7 +1,7 @@
 /**
- * Looks at the write-ahead log before SQLite does (C3). SQLite ends its recovery at the first frame whose checksum is wrong and
- * says nothing of what stands behind it: right for the torn end of the last write, silent loss for a byte that went bad in
- * the middle. Format: sqlite.org/fileformat2.html#the_write_ahead_log.
+ * Looks at the write-ahead log before SQLite does (C3). SQLite ends its recovery at the first frame whose checksum is
+ * wrong and says nothing of what stands behind it: right for the torn end of the last write, silent loss for a byte
+ * that went bad in the middle. Format: sqlite.org/fileformat2.html#the_write_ahead_log.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 
@@ -11,12 +11,15 @@ const MAGIC_LITTLE = 0x377f0682
 const MAGIC_BIG = 0x377f0683
 const READ_BYTES = 1 << 20
 /**
- * Each commit is synced before the next one is written, so a power cut leaves at most one commit frame behind a bad frame.
- * Two of them, following each other without a break, say that what is bad was good once.
+ * Each commit is synced before the next one is written, so a power cut leaves at most one commit frame behind a bad
+ * frame. Two of them, following each other without a break, say that what is bad was good once.
  */
 const COMMITS_BEHIND_MIN = 2
 
-/** whole: every frame counts, or there is no log. torn: it ends in a write that was cut. damaged: acknowledged data is lost. */
+/**
+ * whole: every frame counts, or there is no log. torn: it ends in a write that was cut. damaged: acknowledged data is
+ * lost.
+ */
 export type WalState = 'whole' | 'torn' | 'damaged'
 
 interface Sum {

@@ -71,7 +71,10 @@ function move(job: MoveJob): void {
   }
 }
 
-/** Tests alone hand in a gate: while it is 1 a commit waits in front of the disk; above 1 it fails with that SQLite code. */
+/**
+ * Tests alone hand in a gate: while it is 1 a commit waits in front of the disk; above 1 it fails with that SQLite
+ * code.
+ */
 const gate = workerData.gate as Int32Array | undefined
 function passGate(): void {
   if (gate === undefined) return

@@ -1,5 +1,5 @@
-import { refusedConnects } from './connects.ts'
 import * as connects from './connects.ts'
+import { refusedConnects } from './connects.ts'
 import * as envelopes from './envelopes.ts'
 import * as frames from './frames.ts'
 import { type Attack, assertAttack, assertNotStored, CANARY, type Scene, startScene } from './scene.ts'
@@ -19,7 +19,12 @@ describe('the server closes the connection, stores nothing, counts and logs it o
   const each = (attacks: readonly Attack[]) => {
     for (const attack of attacks) it(attack.name, () => assertAttack(scene, attack))
   }
-  for (const [, list] of [...Object.entries(connects), ...Object.entries(frames), ...Object.entries(topics), ...Object.entries(envelopes)]) {
+  for (const [, list] of [
+    ...Object.entries(connects),
+    ...Object.entries(frames),
+    ...Object.entries(topics),
+    ...Object.entries(envelopes),
+  ]) {
     if (Array.isArray(list) && 'bytes' in list[0]) each(list)
   }
 })

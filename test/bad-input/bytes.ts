@@ -1,6 +1,6 @@
 /**
- * MQTT packets written byte by byte, so that a test can lie in any of them. Nothing here comes from the server, and nothing is
- * checked: a length, a flag or a text is what it is told to be.
+ * MQTT packets written byte by byte, so that a test can lie in any of them. Nothing here comes from the server, and
+ * nothing is checked: a length, a flag or a text is what it is told to be.
  */
 
 type Part = Uint8Array | string | number
@@ -65,7 +65,17 @@ export interface ConnectParts {
 
 /** A CONNECT of MQTT 3.1.1, right but for what the parts say. */
 export function connectBytes(parts: ConnectParts): Buffer {
-  const { name = 'MQTT', level = 4, clean = false, keepaliveS = 60, clientId = '', will, username, password, tail } = parts
+  const {
+    name = 'MQTT',
+    level = 4,
+    clean = false,
+    keepaliveS = 60,
+    clientId = '',
+    will,
+    username,
+    password,
+    tail,
+  } = parts
   const made =
     (clean ? 2 : 0) |
     (will === undefined ? 0 : 4 | ((will.qos ?? 1) << 3) | (will.retain === true ? 0x20 : 0)) |

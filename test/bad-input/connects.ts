@@ -7,7 +7,13 @@ import { type Attack, CANARY, type Cast } from './scene.ts'
 const NOBODY = { as: 'nobody' } as const
 
 function notConnect(name: string, bytes: Uint8Array): Attack {
-  return { ...NOBODY, name: `a first packet that is ${name}`, bytes: () => bytes, answer: 'close', counted: 'not_connect' }
+  return {
+    ...NOBODY,
+    name: `a first packet that is ${name}`,
+    bytes: () => bytes,
+    answer: 'close',
+    counted: 'not_connect',
+  }
 }
 
 export const firstPackets: readonly Attack[] = [
@@ -33,7 +39,12 @@ export const firstPackets: readonly Attack[] = [
 function withParts(parts: ConnectParts | ((cast: Cast) => ConnectParts)): Attack['bytes'] {
   return (cast) => {
     const { id, token } = cast.me
-    return connectBytes({ clientId: id, username: id, password: token, ...(typeof parts === 'function' ? parts(cast) : parts) })
+    return connectBytes({
+      clientId: id,
+      username: id,
+      password: token,
+      ...(typeof parts === 'function' ? parts(cast) : parts),
+    })
   }
 }
 
@@ -45,7 +56,10 @@ function refused(code: number, counted: Attack['counted'], name: string, bytes: 
   return { ...NOBODY, name, bytes, answer: { connack: code }, counted }
 }
 
-const body = (...parts: Parameters<typeof join>) => () => packet(0x10, text('MQTT'), 4, ...parts)
+const body =
+  (...parts: Parameters<typeof join>) =>
+  () =>
+    packet(0x10, text('MQTT'), 4, ...parts)
 
 export const malformedConnects: readonly Attack[] = [
   malformed('a CONNECT with a reserved bit in its first byte', withParts({ first: 0x11 })),
@@ -79,16 +93,40 @@ export const refusedConnects: readonly Attack[] = [
   refused(5, 'bad_keepalive', 'no keepalive', withParts({ keepaliveS: 0 })),
   refused(5, 'bad_keepalive', 'the longest keepalive that MQTT can say', withParts({ keepaliveS: 65_535 })),
   ...[
-    '', 'd/mallory', 'mallory+', 'mallory#', '#', '+', '$SYS', 'mallory:1', 'Mallory', 'mallory ', '__proto__', 'constructor',
-    'mällory', 'observer/x', 'heliograph-1', 'a'.repeat(65), 'a'.repeat(limits.deviceIdCharsMax + 1), 'mallory\n',
+    '',
+    'd/mallory',
+    'mallory+',
+    'mallory#',
+    '#',
+    '+',
+    '$SYS',
+    'mallory:1',
+    'Mallory',
+    'mallory ',
+    '__proto__',
+    'constructor',
+    'mällory',
+    'observer/x',
+    'heliograph-1',
+    'a'.repeat(65),
+    'a'.repeat(limits.deviceIdCharsMax + 1),
+    'mallory\n',
   ].map((clientId) => {
     const name = `the client id ${JSON.stringify(clientId).slice(0, 20)} of ${clientId.length} characters`
     return refused(2, 'bad_client_id', name, withParts({ clientId, username: clientId }))
   }),
 ]
 
-const will = (name: string, of: (cast: Cast) => { topic: string; qos?: number; retain?: boolean; payload?: string }): Attack =>
-  refused(5, 'bad_will', name, withParts((cast) => ({ will: { payload: CANARY, ...of(cast) } })))
+const will = (
+  name: string,
+  of: (cast: Cast) => { topic: string; qos?: number; retain?: boolean; payload?: string },
+): Attack =>
+  refused(
+    5,
+    'bad_will',
+    name,
+    withParts((cast) => ({ will: { payload: CANARY, ...of(cast) } })),
+  )
 
 export const wills: readonly Attack[] = [
   will("a will for another's inbox", () => ({ topic: 'd/victim/from/d-mallory/direct' })),
@@ -122,9 +160,16 @@ export const strangers: readonly Attack[] = [
   refused(4, 'bad_credentials', 'an empty token', withParts({ password: '' })),
   refused(4, 'bad_credentials', 'a device that does not exist', withParts({ clientId: 'ghost', username: 'ghost' })),
   refused(4, 'bad_credentials', 'neither user name nor token', ({ me }) => connectBytes({ clientId: me.id })),
-  refused(4, 'bad_credentials', 'a user name without a token', ({ me }) => connectBytes({ clientId: me.id, username: me.id })),
+  refused(4, 'bad_credentials', 'a user name without a token', ({ me }) =>
+    connectBytes({ clientId: me.id, username: me.id }),
+  ),
   refused(4, 'bad_credentials', "an own token under another's client id", withParts({ clientId: 'victim' })),
-  refused(4, 'bad_credentials', "an own token under another's name", withParts({ clientId: 'victim', username: 'victim' })),
+  refused(
+    4,
+    'bad_credentials',
+    "an own token under another's name",
+    withParts({ clientId: 'victim', username: 'victim' }),
+  ),
   refused(4, 'bad_credentials', "another's user name beside the own client id", withParts({ username: 'victim' })),
   refused(4, 'bad_credentials', 'an observer with a wrong password', () =>
     connectBytes({ clientId: 'ops', username: 'observer', password: CANARY, clean: true }),
@@ -165,7 +210,13 @@ export const badConnectTexts: readonly Attack[] = [
 /** Lengths that lie; only the header is sent, and that is enough. */
 export const connectLengths: readonly Attack[] = [
   malformed('a length of five bytes', () => join(0x10, 0xff, 0xff, 0xff, 0xff, 0x01)),
-  { ...NOBODY, name: 'a length of 256 MiB', bytes: () => join(0x10, 0xff, 0xff, 0xff, 0x7f), answer: 'close', counted: 'frame_too_large' },
+  {
+    ...NOBODY,
+    name: 'a length of 256 MiB',
+    bytes: () => join(0x10, 0xff, 0xff, 0xff, 0x7f),
+    answer: 'close',
+    counted: 'frame_too_large',
+  },
   {
     ...NOBODY,
     name: 'a CONNECT of a byte more than is allowed, cut behind its header',

@@ -60,10 +60,14 @@ export const malformedRequests: readonly Attack[] = [
   refused('malformed', 'a request that is a stamp alone', (_, stamp) => field(1, stamp)),
   refused('malformed', 'a request that is cut', (cast, stamp) => toBob(cast, stamp).subarray(0, -1)),
   refused('malformed', 'a request with a byte behind its end', (cast, stamp) => join(toBob(cast, stamp), 0)),
-  refused('malformed', 'a request with two kinds', (cast, stamp) => join(toBob(cast, stamp), field(7, field(4, cast.bob.user)))),
+  refused('malformed', 'a request with two kinds', (cast, stamp) =>
+    join(toBob(cast, stamp), field(7, field(4, cast.bob.user))),
+  ),
   refused('malformed', 'a request with two stamps', (cast, stamp) => join(toBob(cast, stamp), field(1, 5))),
   refused('malformed', 'a request whose length lies', (_, stamp) => join(field(1, stamp), 0x12, varint(5_000), body)),
-  refused('malformed', 'a request whose length is 2^52', (_, stamp) => join(field(1, stamp), 0x12, varint(2n ** 52n), body)),
+  refused('malformed', 'a request whose length is 2^52', (_, stamp) =>
+    join(field(1, stamp), 0x12, varint(2n ** 52n), body),
+  ),
   refused('malformed', 'a group of protobuf', (_, stamp) => join(field(1, stamp), 0x13, 0x14)),
   refused('malformed', 'a peer of 15 bytes', (cast, stamp) =>
     join(field(1, stamp), field(2, join(field(4, cast.bob.user.subarray(1)), field(1, field(2, body))))),
@@ -72,9 +76,14 @@ export const malformedRequests: readonly Attack[] = [
   refused('unknown_field', 'queries nested 5,000 deep', (_, stamp) => join(field(1, stamp), field(7, nested(5_000)))),
   refused('unknown_field', 'a field that nobody knows', (cast, stamp) => join(toBob(cast, stamp), field(126, body))),
   refused('unknown_field', 'a field that is reserved', (cast, stamp) => join(toBob(cast, stamp), field(6, body))),
-  refused('unknown_field', 'a sender of its own choice', (cast, stamp) => join(toBob(cast, stamp), field(16, cast.amy.user))),
+  refused('unknown_field', 'a sender of its own choice', (cast, stamp) =>
+    join(toBob(cast, stamp), field(16, cast.amy.user)),
+  ),
   refused('malformed', 'a plaintext between people', ({ bob }, stamp) =>
-    oracleBytes('SendRequest', { stamp, pair: { peer: bob.user, devices: [{ plaintext: body, device: 1, registrationId: 101 }] } }),
+    oracleBytes('SendRequest', {
+      stamp,
+      pair: { peer: bob.user, devices: [{ plaintext: body, device: 1, registrationId: 101 }] },
+    }),
   ),
   refused('malformed', 'a call that never ends', (cast, stamp) => join(toBob(cast, stamp), field(11, 3))),
   refused('malformed', 'an urgency that nobody knows', (cast, stamp) => join(toBob(cast, stamp), field(11, 4))),
@@ -86,14 +95,20 @@ export const tooLarge: readonly Attack[] = [
   refused('too_large', 'a request of a byte more than an envelope may have', (cast, stamp) => {
     const bare = toBob(cast, stamp).length - body.length
     const make = (size: number) =>
-      oracleBytes('SendRequest', { stamp, pair: { peer: cast.bob.user, devices: [{ ...whole(cast), whisper: Buffer.alloc(size, CANARY) }] } })
+      oracleBytes('SendRequest', {
+        stamp,
+        pair: { peer: cast.bob.user, devices: [{ ...whole(cast), whisper: Buffer.alloc(size, CANARY) }] },
+      })
     // Two lengths around the body have grown by two bytes each.
     const request = make(limits.envelopeBytesMax + 1 - bare - 4)
     if (request.length !== limits.envelopeBytesMax + 1) throw new Error(`made ${request.length} bytes`)
     return request
   }),
   refused('too_large', 'raw bytes of a byte more than is allowed', ({ victim }, stamp) =>
-    oracleBytes('SendRequest', { stamp, raw: { peer: victim.user, raw: Buffer.alloc(limits.rawBytesMax + 1, CANARY) } }),
+    oracleBytes('SendRequest', {
+      stamp,
+      raw: { peer: victim.user, raw: Buffer.alloc(limits.rawBytesMax + 1, CANARY) },
+    }),
   ),
   refused('too_large', 'a device more than a list may have', ({ bob }, stamp) => {
     const devices = Array.from({ length: limits.devicesPerRequestMax + 1 }, () => ({ device: 1 }))
@@ -126,7 +141,9 @@ const pairTo = (peer: Uint8Array, stamp: number, devices: object[], rest: object
   oracleBytes('SendRequest', { stamp, pair: { peer, devices, ...rest } })
 
 export const badRecipients: readonly Attack[] = [
-  refused('unknown_recipient', 'a message to nobody', (_, stamp) => pairTo(ids(7), stamp, [{ whisper: body, device: 1 }])),
+  refused('unknown_recipient', 'a message to nobody', (_, stamp) =>
+    pairTo(ids(7), stamp, [{ whisper: body, device: 1 }]),
+  ),
   refused('peer_not_a_person', 'an encrypted message to a thing', ({ victim }, stamp) =>
     pairTo(victim.user, stamp, [{ whisper: body, device: 1, registrationId: 101 }]),
   ),
@@ -136,12 +153,20 @@ export const badRecipients: readonly Attack[] = [
   refused('not_allowed', 'raw bytes to a thing that does not list the sender', ({ victim }, stamp) =>
     oracleBytes('SendRequest', { stamp, raw: { peer: victim.user, raw: body } }),
   ),
-  refused('unsupported', 'raw bytes to a group', (_, stamp) => oracleBytes('SendRequest', { stamp, raw: { group: ids(8), raw: body } })),
+  refused('unsupported', 'raw bytes to a group', (_, stamp) =>
+    oracleBytes('SendRequest', { stamp, raw: { group: ids(8), raw: body } }),
+  ),
   refused('devices_stale', 'a message to a device that does not exist', (cast, stamp) =>
-    pairTo(cast.bob.user, stamp, [{ ...whole(cast), whisper: body }, { whisper: body, device: 2, registrationId: 9 }]),
+    pairTo(cast.bob.user, stamp, [
+      { ...whole(cast), whisper: body },
+      { whisper: body, device: 2, registrationId: 9 },
+    ]),
   ),
   refused('devices_stale', 'a message that names a device twice', (cast, stamp) =>
-    pairTo(cast.bob.user, stamp, [{ ...whole(cast), whisper: body }, { ...whole(cast), whisper: body }]),
+    pairTo(cast.bob.user, stamp, [
+      { ...whole(cast), whisper: body },
+      { ...whole(cast), whisper: body },
+    ]),
   ),
   refused('devices_stale', 'a message to a registration that is over', (cast, stamp) =>
     pairTo(cast.bob.user, stamp, [{ ...whole(cast), registrationId: 9, whisper: body }]),
@@ -151,7 +176,10 @@ export const badRecipients: readonly Attack[] = [
   ),
   refused('empty_body', 'a message without a body', (cast, stamp) => pairTo(cast.bob.user, stamp, [whole(cast)])),
   refused('empty_body', 'a message with an empty body', (cast, stamp) =>
-    join(field(1, stamp), field(2, join(field(4, cast.bob.user), field(1, join(field(2, new Uint8Array(0)), field(9, 1)))))),
+    join(
+      field(1, stamp),
+      field(2, join(field(4, cast.bob.user), field(1, join(field(2, new Uint8Array(0)), field(9, 1))))),
+    ),
   ),
   refused('empty_body', 'a message to no device', ({ bob }, stamp) => pairTo(bob.user, stamp, [])),
   refused('seq_ahead', 'an answer to a message of the year 2040', (cast, stamp) =>
@@ -163,8 +191,12 @@ export const badRecipients: readonly Attack[] = [
   refused('unsupported', 'a change of a group', (_, stamp) =>
     oracleBytes('SendRequest', { stamp, groupChange: { entry: body, signature: new Uint8Array(64) } }),
   ),
-  refused('unsupported', 'the log of a group', (_, stamp) => oracleBytes('SendRequest', { stamp, groupLog: { group: ids(8) } })),
-  refused('unsupported', 'a withdrawal', ({ bob }, stamp) => oracleBytes('SendRequest', { stamp, withdraw: { peer: bob.user, seqs: [1] } })),
+  refused('unsupported', 'the log of a group', (_, stamp) =>
+    oracleBytes('SendRequest', { stamp, groupLog: { group: ids(8) } }),
+  ),
+  refused('unsupported', 'a withdrawal', ({ bob }, stamp) =>
+    oracleBytes('SendRequest', { stamp, withdraw: { peer: bob.user, seqs: [1] } }),
+  ),
   refused('unsupported', 'a sync', ({ bob }, stamp) => oracleBytes('SendRequest', { stamp, sync: { peer: bob.user } })),
 ]
 

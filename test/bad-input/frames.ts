@@ -1,6 +1,16 @@
 /** Hostile packets after CONNECT (reliability rows: MQTT packet level). */
 import { limits } from '../../topics/limits.ts'
-import { connectBytes, join, length, packet, publishBytes, subscribeBytes, text, u16, unsubscribeBytes } from './bytes.ts'
+import {
+  connectBytes,
+  join,
+  length,
+  packet,
+  publishBytes,
+  subscribeBytes,
+  text,
+  u16,
+  unsubscribeBytes,
+} from './bytes.ts'
 import { badTexts } from './connects.ts'
 import { type Attack, CANARY, inboxFilter, type Login } from './scene.ts'
 
@@ -8,10 +18,13 @@ function closed(counted: Attack['counted'], name: string, bytes: Attack['bytes']
   return { as, name, bytes, answer: 'close', counted }
 }
 
-const malformed = (name: string, ...bytes: Parameters<typeof join>): Attack => closed('malformed_packet', name, () => join(...bytes))
+const malformed = (name: string, ...bytes: Parameters<typeof join>): Attack =>
+  closed('malformed_packet', name, () => join(...bytes))
 
 export const foreignTypes: readonly Attack[] = [
-  closed('second_connect', 'a second CONNECT', ({ me }) => connectBytes({ clientId: me.id, username: me.id, password: me.token })),
+  closed('second_connect', 'a second CONNECT', ({ me }) =>
+    connectBytes({ clientId: me.id, username: me.id, password: me.token }),
+  ),
   closed('second_connect', 'a second CONNECT of somebody else', ({ victim }) =>
     connectBytes({ clientId: victim.id, username: victim.id, password: victim.token }),
   ),
@@ -35,13 +48,24 @@ export const badFlags: readonly Attack[] = [
   malformed('a PINGREQ with a body', packet(0xc0, 0)),
   malformed('a DISCONNECT with a flag', packet(0xe1)),
   malformed('a DISCONNECT with a body', packet(0xe0, 0, 0)),
-  closed('malformed_packet', 'a PUBLISH of QoS 3', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x36)),
-  closed('malformed_packet', 'a PUBLISH of QoS 0 with DUP', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x38)),
+  closed('malformed_packet', 'a PUBLISH of QoS 3', ({ me }) =>
+    publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x36),
+  ),
+  closed('malformed_packet', 'a PUBLISH of QoS 0 with DUP', ({ me }) =>
+    publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x38),
+  ),
   closed('qos2', 'a PUBLISH of QoS 2', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x34)),
   closed('retain', 'a retained PUBLISH', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x33)),
   closed('retain', 'a retained PUBLISH of QoS 0', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 1, 0x31)),
-  closed('bad_qos', 'a message of QoS 0 from a thing', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 0, 0x30)),
-  closed('bad_qos', 'a message of QoS 0 from a person', ({ me }) => publishBytes(`d/${me.id}/out`, CANARY, 0, 0x30), 'person'),
+  closed('bad_qos', 'a message of QoS 0 from a thing', ({ me }) =>
+    publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 0, 0x30),
+  ),
+  closed(
+    'bad_qos',
+    'a message of QoS 0 from a person',
+    ({ me }) => publishBytes(`d/${me.id}/out`, CANARY, 0, 0x30),
+    'person',
+  ),
   closed('bad_qos', 'typing with QoS 1', ({ me }) => publishBytes(`d/${me.id}/now`, CANARY), 'person'),
 ]
 
@@ -49,15 +73,22 @@ export const badIds: readonly Attack[] = [
   closed('bad_packet_id', 'a PUBLISH with packet id 0', ({ me }) => publishBytes(`d/${me.id}/raw/d-victim`, CANARY, 0)),
   closed('bad_packet_id', 'a SUBSCRIBE with packet id 0', ({ me }) => subscribeBytes([inboxFilter(me)], 1, 0)),
   closed('bad_packet_id', 'an UNSUBSCRIBE with packet id 0', ({ me }) => unsubscribeBytes([inboxFilter(me)], 0)),
-  closed('malformed_packet', 'a PUBLISH with half a packet id', ({ me }) => packet(0x32, text(`d/${me.id}/raw/d-victim`), 1)),
-  closed('malformed_packet', 'a PUBLISH without its packet id', ({ me }) => packet(0x32, text(`d/${me.id}/raw/d-victim`))),
+  closed('malformed_packet', 'a PUBLISH with half a packet id', ({ me }) =>
+    packet(0x32, text(`d/${me.id}/raw/d-victim`), 1),
+  ),
+  closed('malformed_packet', 'a PUBLISH without its packet id', ({ me }) =>
+    packet(0x32, text(`d/${me.id}/raw/d-victim`)),
+  ),
   malformed('a SUBSCRIBE with half a packet id', packet(0x82, 1)),
   malformed('a SUBSCRIBE without a body', packet(0x82)),
   malformed('a PUBACK with half a packet id', packet(0x40, 1)),
   malformed('a PUBACK with bytes behind its packet id', packet(0x40, u16(1), 0)),
   malformed('a PUBLISH without a body', packet(0x32)),
   malformed('a PUBLISH with half a topic length', packet(0x32, 0)),
-  malformed('a PUBLISH whose topic is longer than itself', packet(0x32, u16(999), 'd/mallory/raw/d-victim', u16(1), CANARY)),
+  malformed(
+    'a PUBLISH whose topic is longer than itself',
+    packet(0x32, u16(999), 'd/mallory/raw/d-victim', u16(1), CANARY),
+  ),
   closed('malformed_packet', 'a PUBLISH whose topic reaches into the packet behind it', ({ me }) => {
     const topic = `d/${me.id}/raw/d-victim`
     return join(packet(0x32, u16(topic.length), topic.slice(0, 9)), topic.slice(9), u16(1), CANARY)
@@ -68,12 +99,20 @@ export const badSubscribes: readonly Attack[] = [
   closed('bad_subscribe', 'a SUBSCRIBE without a filter', () => packet(0x82, u16(1))),
   closed('bad_subscribe', 'an UNSUBSCRIBE without a filter', () => packet(0xa2, u16(1))),
   closed('bad_subscribe', 'a SUBSCRIBE with an empty filter', () => subscribeBytes([''])),
-  closed('bad_subscribe', 'a SUBSCRIBE of the own inbox and an empty filter', ({ me }) => subscribeBytes([inboxFilter(me), ''])),
+  closed('bad_subscribe', 'a SUBSCRIBE of the own inbox and an empty filter', ({ me }) =>
+    subscribeBytes([inboxFilter(me), '']),
+  ),
   closed('malformed_packet', 'a SUBSCRIBE of QoS 3', ({ me }) => subscribeBytes([inboxFilter(me)], 3)),
-  closed('malformed_packet', 'a SUBSCRIBE with a reserved bit beside its QoS', ({ me }) => subscribeBytes([inboxFilter(me)], 0x81)),
-  closed('malformed_packet', 'a SUBSCRIBE that ends before its QoS', ({ me }) => packet(0x82, u16(1), text(inboxFilter(me)))),
+  closed('malformed_packet', 'a SUBSCRIBE with a reserved bit beside its QoS', ({ me }) =>
+    subscribeBytes([inboxFilter(me)], 0x81),
+  ),
+  closed('malformed_packet', 'a SUBSCRIBE that ends before its QoS', ({ me }) =>
+    packet(0x82, u16(1), text(inboxFilter(me))),
+  ),
   closed('malformed_packet', 'a SUBSCRIBE that ends in its filter', () => packet(0x82, u16(1), u16(40), 'd/mallory')),
-  closed('malformed_packet', 'an UNSUBSCRIBE that ends in its filter', () => packet(0xa2, u16(1), u16(40), 'd/mallory')),
+  closed('malformed_packet', 'an UNSUBSCRIBE that ends in its filter', () =>
+    packet(0xa2, u16(1), u16(40), 'd/mallory'),
+  ),
   ...['a+', '+a', 'a#', '#a', 'a/+b', 'a/#/b', '#/a', '##', '++', 'd/mallory/from/#/', 'a/b#'].flatMap((filter) => [
     closed('bad_subscribe', `a SUBSCRIBE of ${filter}`, () => subscribeBytes([filter])),
     closed('bad_subscribe', `an UNSUBSCRIBE of ${filter}`, () => unsubscribeBytes([filter])),
@@ -83,7 +122,9 @@ export const badSubscribes: readonly Attack[] = [
 export const badFrameTexts: readonly Attack[] = badTexts.flatMap(([name, bad]) => [
   closed('bad_utf8', `${name} in a SUBSCRIBE`, () => subscribeBytes([join('d/', bad)])),
   closed('bad_utf8', `${name} in an UNSUBSCRIBE`, () => unsubscribeBytes([join('d/', bad)])),
-  closed('bad_utf8', `${name} in a topic of the own`, ({ me }) => publishBytes(join(`d/${me.id}/raw/d-victim`, bad), CANARY)),
+  closed('bad_utf8', `${name} in a topic of the own`, ({ me }) =>
+    publishBytes(join(`d/${me.id}/raw/d-victim`, bad), CANARY),
+  ),
   closed('bad_utf8', `${name} in a number`, ({ me }) => publishBytes(join(`d/${me.id}/raw/d-victim/1`, bad), CANARY)),
   closed('bad_utf8', `${name} in a foreign topic`, () => publishBytes(join('d/victim/', bad), CANARY)),
 ])
@@ -98,7 +139,22 @@ export const frameLengths: readonly Attack[] = [
 ]
 
 export const observers: readonly Attack[] = [
-  closed('foreign_topic', "an observer's PUBLISH for operators", () => publishBytes('ops/node/one', CANARY), 'observer'),
-  closed('foreign_topic', "an observer's PUBLISH to an inbox", () => publishBytes('d/victim/from/ops/direct', CANARY), 'observer'),
-  closed('foreign_topic', "an observer's retained PUBLISH", () => publishBytes('$SYS/broker/uptime', CANARY, 1, 0x33), 'observer'),
+  closed(
+    'foreign_topic',
+    "an observer's PUBLISH for operators",
+    () => publishBytes('ops/node/one', CANARY),
+    'observer',
+  ),
+  closed(
+    'foreign_topic',
+    "an observer's PUBLISH to an inbox",
+    () => publishBytes('d/victim/from/ops/direct', CANARY),
+    'observer',
+  ),
+  closed(
+    'foreign_topic',
+    "an observer's retained PUBLISH",
+    () => publishBytes('$SYS/broker/uptime', CANARY, 1, 0x33),
+    'observer',
+  ),
 ]

@@ -1,6 +1,7 @@
 /**
- * The scene of the bad-input tests: a real server, attackers of every kind, victims, and two pairs who only want to talk.
- * `assertAttack` sends one hostile input over a real socket and holds the server to all that it promises about it.
+ * The scene of the bad-input tests: a real server, attackers of every kind, victims, and two pairs who only want to
+ * talk. `assertAttack` sends one hostile input over a real socket and holds the server to all that it promises about
+ * it.
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -18,7 +19,10 @@ export const CANARY = 'canary-4c1d2e9b'
 /** `nobody` has not logged in: the bytes are the first of the connection. */
 export type Login = 'nobody' | 'thing' | 'person' | 'observer'
 
-/** `close`: nothing but the end. `error`: a refusal on the device's inbox topic, then PUBACK, and the connection stays. */
+/**
+ * `close`: nothing but the end. `error`: a refusal on the device's inbox topic, then PUBACK, and the connection
+ * stays.
+ */
 export type Answer =
   | 'close'
   | { readonly connack: number }
@@ -72,7 +76,10 @@ export async function startScene(env: Record<string, string> = {}): Promise<Scen
   const ann = await world.connect(await world.thing('ann'))
   const amyClient = await world.connect(amy)
   await amyClient.subscribe('d/amy/in')
-  for (const [device, filter] of [[victim, 'd/victim/from/#'], [bob, 'd/bob/in']] as const) {
+  for (const [device, filter] of [
+    [victim, 'd/victim/from/#'],
+    [bob, 'd/bob/in'],
+  ] as const) {
     const client = await world.connect(device)
     await client.subscribe(filter)
     await client.disconnect()
@@ -146,7 +153,10 @@ export function countersOf(world: World): Counters {
   return new Map([rejected, disconnects, refused].flatMap((counters) => Object.entries(counters)))
 }
 
-/** What went up since, and by how much. The names of the three families differ, but for some that one event cannot raise twice. */
+/**
+ * What went up since, and by how much. The names of the three families differ, but for some that one event cannot
+ * raise twice.
+ */
 export function raised(before: Counters, after: Counters): Record<string, number> {
   const entries = [...after].map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
   return Object.fromEntries(entries.filter(([, more]) => more !== 0))
@@ -169,7 +179,8 @@ export async function assertAttack(scene: Scene, attack: Attack): Promise<void> 
   assert.equal((lines[0]?.facts as { reason?: string }).reason, attack.counted)
   assertNoCanary(world)
   if (!client.isClosed) await client.disconnect()
-  if (typeof attack.answer === 'object' && 'suback' in attack.answer) await assertNotRemembered(scene, me, attack.answer.suback)
+  if (typeof attack.answer === 'object' && 'suback' in attack.answer)
+    await assertNotRemembered(scene, me, attack.answer.suback)
   await scene.assertUntouched(`after ${attack.name}`)
 }
 
@@ -183,7 +194,10 @@ async function assertAnswer(client: Client, from: number, answer: Answer, me: Te
   }
   const last = 'suback' in answer ? 'suback' : 'puback'
   await client.until((c) => c.isClosed || came().some(({ cmd }) => cmd === last), last)
-  assert.deepEqual(came().map(({ cmd }) => cmd), 'suback' in answer ? ['suback'] : ['publish', 'puback'])
+  assert.deepEqual(
+    came().map(({ cmd }) => cmd),
+    'suback' in answer ? ['suback'] : ['publish', 'puback'],
+  )
   if ('suback' in answer) {
     const [suback] = came()
     assert.deepEqual(suback?.cmd === 'suback' && [...(suback.granted as number[])], answer.suback)
@@ -196,7 +210,9 @@ export function refusalIn(client: Client, me: TestDevice): string {
   assert.equal(told?.qos, 0)
   if (me.kind !== 'person') return told.topic.replace(`d/${me.id}/from/error/`, '')
   assert.equal(told.topic, `d/${me.id}/in`)
-  const { error } = messageType('Delivery').toObject(messageType('Delivery').decode(told.payload)) as { error?: { code: number } }
+  const { error } = messageType('Delivery').toObject(messageType('Delivery').decode(told.payload)) as {
+    error?: { code: number }
+  }
   return errorCodeOf(error?.code ?? 0) ?? 'none'
 }
 

@@ -8,7 +8,12 @@ type Text = (cast: Cast) => string
 
 function denied(as: Login, filter: string | Text, qos = 1): Attack {
   const of = typeof filter === 'string' ? () => filter : filter
-  const name = typeof filter === 'string' ? filter : String(filter).replace(/^.*=> /, '').replaceAll(/[`']|\$\{|\}/g, '')
+  const name =
+    typeof filter === 'string'
+      ? filter
+      : String(filter)
+          .replace(/^.*=> /, '')
+          .replaceAll(/[`']|\$\{|\}/g, '')
   return {
     as,
     name: `a SUBSCRIBE of ${name}${qos === 1 ? '' : ` with QoS ${qos}`} by a ${as}`,
@@ -19,11 +24,35 @@ function denied(as: Login, filter: string | Text, qos = 1): Attack {
 }
 
 const EVERYBODYS: readonly string[] = [
-  '#', '+', '+/+', '+/#', '+/x', '/#', 'd/#', 'd/+/in', 'd/+/from/#', 'u/#', 'u/+/presence', 'ops/#', 'ops/node/+', '$SYS/#',
-  '$SYS/broker/uptime', '$SYS/broker/clients/connected', '$share/g/#', '$share/g/d/victim/from/#', '$queue/#', '$queue/d/bob/in',
+  '#',
+  '+',
+  '+/+',
+  '+/#',
+  '+/x',
+  '/#',
+  'd/#',
+  'd/+/in',
+  'd/+/from/#',
+  'u/#',
+  'u/+/presence',
+  'ops/#',
+  'ops/node/+',
+  '$SYS/#',
+  '$SYS/broker/uptime',
+  '$SYS/broker/clients/connected',
+  '$share/g/#',
+  '$share/g/d/victim/from/#',
+  '$queue/#',
+  '$queue/d/bob/in',
 ]
 const OTHERS: readonly string[] = [
-  'd/victim/from/#', 'd/victim/from/+/direct', 'd/victim/raw/+', 'd/victim/gone', 'd/bob/in', 'd/bob/out', 'd/bob/live',
+  'd/victim/from/#',
+  'd/victim/from/+/direct',
+  'd/victim/raw/+',
+  'd/victim/gone',
+  'd/bob/in',
+  'd/bob/out',
+  'd/bob/live',
 ]
 
 export const deniedFilters: readonly Attack[] = [
@@ -68,7 +97,9 @@ export const deniedFilters: readonly Attack[] = [
 ]
 
 function closed(counted: 'foreign_topic' | 'bad_topic', topic: Text, as: Login = 'thing'): Attack {
-  const name = String(topic).replace(/^.*=> /, '').replaceAll(/[`']|\$\{|\}/g, '')
+  const name = String(topic)
+    .replace(/^.*=> /, '')
+    .replaceAll(/[`']|\$\{|\}/g, '')
   return {
     as,
     name: `a PUBLISH to ${name} by a ${as}`,
@@ -148,8 +179,22 @@ function refused(error: ErrorCode, rest: string, payload: string | Uint8Array = 
 }
 
 export const badRecipients: readonly Attack[] = [
-  ...['x', 'Home', 'home ', '@', '@ab', '@Others', '@1st', 'd-', 'd-UPPER', 'd-thirteenchars', 'u-', 'u-short', 'e-victim', '-']
-    .map((to) => refused('recipient_invalid', to)),
+  ...[
+    'x',
+    'Home',
+    'home ',
+    '@',
+    '@ab',
+    '@Others',
+    '@1st',
+    'd-',
+    'd-UPPER',
+    'd-thirteenchars',
+    'u-',
+    'u-short',
+    'e-victim',
+    '-',
+  ].map((to) => refused('recipient_invalid', to)),
   refused('recipient_invalid', `u-${'b'.repeat(26)}`),
   refused('recipient_invalid', `u-${'a'.repeat(27)}`),
   refused('recipient_invalid', `@${'a'.repeat(limits.handleCharsMax + 1)}`),

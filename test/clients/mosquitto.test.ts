@@ -76,8 +76,13 @@ describe('mosquitto_pub and mosquitto_sub', () => {
       const [a, b] = [await world.thing('honest'), await world.thing('curious')]
       const denied = await start('mosquitto_sub', [...login(b), '-t', '#', '-t', `d/${a.id}/from/#`]).ended
       assert.match(denied.said, /All subscription requests were denied/)
-      const stranger = await start('mosquitto_pub', [...login({ ...a, token: b.token }), '-t', 'd/honest/raw/home', '-m', 'x'])
-        .ended
+      const stranger = await start('mosquitto_pub', [
+        ...login({ ...a, token: b.token }),
+        '-t',
+        'd/honest/raw/home',
+        '-m',
+        'x',
+      ]).ended
       assert.notEqual(stranger.code, 0)
       assert.match(stranger.said, /bad user name or password/)
     })

@@ -11,8 +11,8 @@ export function works(command: string, ...args: string[]): boolean {
 }
 
 /**
- * Registers `suite`, or, where the program is missing, a test that says what to install: it fails where every client has to be
- * there, which is when HELIOGRAPH_REQUIRE_CLIENTS is 1.
+ * Registers `suite`, or, where the program is missing, a test that says what to install: it fails where every client
+ * has to be there, which is when HELIOGRAPH_REQUIRE_CLIENTS is 1.
  */
 export function whenInstalled(isThere: boolean, install: string, suite: () => void): void {
   if (isThere) suite()
@@ -37,7 +37,9 @@ const PRINT_MS_MAX = 20_000
 
 /** Starts a program and hands it `input`; what it prints is UTF-8. */
 export function start(command: string, args: readonly string[], input = ''): Program {
-  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+  const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(command, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
   const lines: string[] = []
   let rest = ''
   let said = ''
@@ -60,8 +62,12 @@ export function start(command: string, args: readonly string[], input = ''): Pro
     async printed(count) {
       const late = AbortSignal.timeout(PRINT_MS_MAX)
       while (lines.length < count) {
-        const isOver = await Promise.race([once(child, 'lines', { signal: late }).then(() => false), ended.then(() => true)])
-        if (isOver && lines.length < count) throw new Error(`${command} ended with ${lines.length} of ${count} lines: ${said}`)
+        const isOver = await Promise.race([
+          once(child, 'lines', { signal: late }).then(() => false),
+          ended.then(() => true),
+        ])
+        if (isOver && lines.length < count)
+          throw new Error(`${command} ended with ${lines.length} of ${count} lines: ${said}`)
       }
       return lines
     },

@@ -29,6 +29,9 @@ describe('things', () => {
       waited.map(({ payload }) => String(payload)),
       Array.from({ length: 300 }, (_, i) => `waiting ${i}`),
     )
-    assert.equal(waited.some(({ dup }) => dup), false)
+    assert.equal(
+      waited.some(({ dup }) => dup),
+      false,
+    )
   })
 })

@@ -1,7 +1,7 @@
 /**
- * aedes as its documentation starts it, with aedes-persistence-redis, in a process of its own. Two hooks, as an application
- * has them: a device may subscribe to its own inbox and the crowd's topic alone, and to decide about a PUBLISH may take time.
- * stock.ts starts it and speaks to it over IPC.
+ * aedes as its documentation starts it, with aedes-persistence-redis, in a process of its own. Two hooks, as an
+ * application has them: a device may subscribe to its own inbox and the crowd's topic alone, and to decide about a
+ * PUBLISH may take time. stock.ts starts it and speaks to it over IPC.
  */
 import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'

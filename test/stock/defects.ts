@@ -1,4 +1,7 @@
-/** What stock aedes 1.2.0 with aedes-persistence-redis 11.2.2 does instead of keeping each pledge: the pledge must be seen to break so. */
+/**
+ * What stock aedes 1.2.0 with aedes-persistence-redis 11.2.2 does instead of keeping each pledge: the pledge must be
+ * seen to break so.
+ */
 import { emptyId, frameCap, severalFilters } from '../suites/admission.ts'
 import { afterRestart, deniedFilter, slowReader } from '../suites/apart.ts'
 import type { Pledge } from '../suites/broker.ts'

@@ -1,6 +1,7 @@
 /**
- * The negative control, `npm run test:stock`: every pledge of test/suites on stock aedes with aedes-persistence-redis, which must
- * break it in the way that is known, and on this server, which must keep it. A pledge that nothing breaks proves nothing.
+ * The negative control, `npm run test:stock`: every pledge of test/suites on stock aedes with aedes-persistence-
+ * redis, which must break it in the way that is known, and on this server, which must keep it. A pledge that nothing
+ * breaks proves nothing.
  *
  * `--only <text>` runs the pledges that have the text in them.
  */
@@ -20,7 +21,9 @@ interface Outcome {
 
 const COLUMNS = [76, 78] as const
 
-/** Runs the pledge on a fresh broker; resolves with what was seen when it is broken. Rejects when it could not be run. */
+/**
+ * Runs the pledge on a fresh broker; resolves with what was seen when it is broken. Rejects when it could not be run.
+ */
 async function tryOn(open: () => Promise<Broker>, pledge: Pledge): Promise<string | undefined> {
   const broker = await open()
   try {

@@ -1,4 +1,6 @@
-/** Debian's redis-server for a test: on a socket in a folder of its own, every write fsynced, ended with this process. */
+/**
+ * Debian's redis-server for a test: on a socket in a folder of its own, every write fsynced, ended with this process.
+ */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'

@@ -52,7 +52,10 @@ export const severalFilters: Pledge = {
     const client = await connect(broker, device)
     const own = broker.filters(device)[0] as string
     // The second lies within the first: some grant it, some refuse it, and either is an answer.
-    const answer = client.subscribe(own, own.replace('#', 'error/#')).then((granted) => granted.length, () => 0)
+    const answer = client.subscribe(own, own.replace('#', 'error/#')).then(
+      (granted) => granted.length,
+      () => 0,
+    )
     assert.equal(await answer, 2, 'no SUBACK within 5 s')
   },
 }

@@ -6,8 +6,8 @@ import {
   join,
   numbered,
   type Pledge,
-  publishAll,
   pubackCount,
+  publishAll,
   subscribeAndLeave,
   textsOf,
 } from './broker.ts'

@@ -1,6 +1,6 @@
 /**
- * What a suite may do with a broker, whichever it is. A pledge is a promise that a broker keeps or breaks: it is run on a fresh
- * broker, asserts what it saw, and knows nothing of the broker's inside.
+ * What a suite may do with a broker, whichever it is. A pledge is a promise that a broker keeps or breaks: it is run
+ * on a fresh broker, asserts what it saw, and knows nothing of the broker's inside.
  */
 import { type Client, type ClientOptions, connectClient, type Received } from '../world/client.ts'
 
@@ -81,7 +81,8 @@ export async function publishAll(client: Client, topic: string, payloads: readon
   const wanted = pubackCount(client) + payloads.length
   for (const payload of payloads) client.post(topic, payload)
   await client.until((c) => pubackCount(c) >= wanted || c.isClosed, `${payloads.length} PUBACKs`, 20_000)
-  if (pubackCount(client) < wanted) throw new Error(`the connection ended ${wanted - pubackCount(client)} PUBACKs early`)
+  if (pubackCount(client) < wanted)
+    throw new Error(`the connection ended ${wanted - pubackCount(client)} PUBACKs early`)
 }
 
 /** Packet ids of the PUBACKs that came, in order. */
@@ -99,7 +100,13 @@ export async function collect(client: Client, count: number, quietMs: number): P
     const before = client.received.length
     if (before >= count || client.isClosed) return client.received
     const more = client.until((c) => c.received.length > before || c.isClosed, 'another message', quietMs)
-    if (!(await more.then(() => true, () => false))) return client.received
+    if (
+      !(await more.then(
+        () => true,
+        () => false,
+      ))
+    )
+      return client.received
   }
 }
 

@@ -7,9 +7,9 @@ import {
   join,
   numbered,
   type Pledge,
-  publishAll,
   pubackCount,
   pubackIds,
+  publishAll,
   subscribeAndLeave,
   textsOf,
 } from './broker.ts'
@@ -71,7 +71,11 @@ export const overtaken: Pledge = {
     }
     const arrived = textsOf(await collect(client, texts.length, 2 * QUIET_MS))
     const dropped = texts.filter((text) => !arrived.includes(text))
-    assert.equal(dropped.length, 0, `${dropped.length} of ${texts.length} did not arrive: ${dropped.slice(0, 2).join(', ')}`)
+    assert.equal(
+      dropped.length,
+      0,
+      `${dropped.length} of ${texts.length} did not arrive: ${dropped.slice(0, 2).join(', ')}`,
+    )
     assert.deepEqual(arrived, texts)
   },
 }

@@ -9,9 +9,9 @@ import {
   type Login,
   numbered,
   type Pledge,
-  publishAll,
   pubackCount,
   pubackIds,
+  publishAll,
   subscribeAndLeave,
   textsOf,
 } from './broker.ts'
@@ -48,7 +48,12 @@ export const storeFirst: Pledge = {
     await publishAll(sender, broker.topic(from, to), ['before'])
     await broker.stopStore()
     sender.post(broker.topic(from, to), 'held')
-    const isEarly = await sender.until((c) => pubackCount(c) > 1, 'PUBACK', WATCH_MS).then(() => true, () => false)
+    const isEarly = await sender
+      .until((c) => pubackCount(c) > 1, 'PUBACK', WATCH_MS)
+      .then(
+        () => true,
+        () => false,
+      )
     if (isEarly) {
       await broker.kill()
       await broker.resumeStore()
@@ -84,7 +89,10 @@ export const throughKill: Pledge = {
   },
 }
 
-/** What waits for a device until all of `wanted` came, over as many connections as that takes: one is not always enough. */
+/**
+ * What waits for a device until all of `wanted` came, over as many connections as that takes: one is not always
+ * enough.
+ */
 async function drain(broker: Broker, to: Login, wanted: readonly string[]): Promise<string[]> {
   const all: string[] = []
   for (;;) {

@@ -1,6 +1,7 @@
 /**
- * An MQTT client that does exactly what a test says: it acknowledges only when told to (or always, with `autoAck`), and shows
- * every packet it got, in order. Frames are made and read by mqtt-packet, so that the server's own code is not its judge.
+ * An MQTT client that does exactly what a test says: it acknowledges only when told to (or always, with `autoAck`),
+ * and shows every packet it got, in order. Frames are made and read by mqtt-packet, so that the server's own code is
+ * not its judge.
  */
 import { connect, type Socket } from 'node:net'
 import mqtt, { type Packet } from 'mqtt-packet'
@@ -40,11 +41,18 @@ export interface Client {
   /** Publishes with QoS 1 and resolves with its PUBACK; rejects when the connection ends first. */
   publish(topic: string, payload: string | Uint8Array, options?: { messageId?: number; dup?: boolean }): Promise<void>
   /** Sends without waiting; gives the packet id. */
-  post(topic: string, payload: string | Uint8Array, options?: { messageId?: number; dup?: boolean; qos?: 0 | 1 | 2; retain?: boolean }): number
+  post(
+    topic: string,
+    payload: string | Uint8Array,
+    options?: { messageId?: number; dup?: boolean; qos?: 0 | 1 | 2; retain?: boolean },
+  ): number
   /** Resolves with the granted codes. */
   subscribe(...filters: (string | { topic: string; qos: 0 | 1 | 2 })[]): Promise<number[]>
   puback(messageId: number): void
-  /** Resolves when `test` is true, asked after every packet and at the close; rejects after `timeoutMs` with what there is. */
+  /**
+   * Resolves when `test` is true, asked after every packet and at the close; rejects after `timeoutMs` with what
+   * there is.
+   */
   until(test: (client: Client) => boolean, what: string, timeoutMs?: number): Promise<void>
   /** Resolves when `count` PUBLISHes (QoS 1 unless `qos0`) came. */
   receive(count: number, timeoutMs?: number): Promise<Received[]>
@@ -123,13 +131,22 @@ export function clientOn(socket: Socket, autoAck: boolean): Client {
     sendBytes: (bytes) => void socket.write(bytes),
     post(topic, payload, settings = {}) {
       const { messageId = (nextId++ % 65_535) + 1, dup = false, qos = 1, retain = false } = settings
-      client.send({ cmd: 'publish', topic, payload: Buffer.from(payload as Uint8Array), qos, dup, retain, messageId } as Packet)
+      client.send({
+        cmd: 'publish',
+        topic,
+        payload: Buffer.from(payload as Uint8Array),
+        qos,
+        dup,
+        retain,
+        messageId,
+      } as Packet)
       return messageId
     },
     async publish(topic, payload, settings) {
       const from = client.packets.length
       const id = client.post(topic, payload, settings)
-      const isAcked = () => client.packets.slice(from).some((packet) => packet.cmd === 'puback' && packet.messageId === id)
+      const isAcked = () =>
+        client.packets.slice(from).some((packet) => packet.cmd === 'puback' && packet.messageId === id)
       await client.until(() => isAcked() || state.isClosed, `PUBACK ${id}`)
       if (!isAcked()) throw new Error(`the connection ended before PUBACK ${id}`)
     },
@@ -138,7 +155,8 @@ export function clientOn(socket: Socket, autoAck: boolean): Client {
       const subscriptions = filters.map((filter) => (typeof filter === 'string' ? { topic: filter, qos: 1 } : filter))
       const from = client.packets.length
       client.send({ cmd: 'subscribe', messageId, subscriptions } as Packet)
-      const find = () => client.packets.slice(from).find((packet) => packet.cmd === 'suback' && packet.messageId === messageId)
+      const find = () =>
+        client.packets.slice(from).find((packet) => packet.cmd === 'suback' && packet.messageId === messageId)
       await client.until(() => find() !== undefined || state.isClosed, 'SUBACK')
       const suback = find()
       if (suback?.cmd !== 'suback') throw new Error('the connection ended before SUBACK')
@@ -166,7 +184,11 @@ export function clientOn(socket: Socket, autoAck: boolean): Client {
       })
     },
     async receive(count, timeoutMs) {
-      await client.until((c) => c.received.filter(({ qos }) => qos === 1).length >= count, `${count} messages`, timeoutMs)
+      await client.until(
+        (c) => c.received.filter(({ qos }) => qos === 1).length >= count,
+        `${count} messages`,
+        timeoutMs,
+      )
       return client.received.filter(({ qos }) => qos === 1)
     },
     async ping() {

@@ -1,6 +1,7 @@
 /**
- * The server as a process of its own, for tests that kill it. process.ts starts it and speaks to it over IPC; it ends with its
- * parent. It can stop its store in front of the writer thread, and slow the directory down, as a bad disk would.
+ * The server as a process of its own, for tests that kill it. process.ts starts it and speaks to it over IPC; it ends
+ * with its parent. It can stop its store in front of the writer thread, and slow the directory down, as a bad disk
+ * would.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'

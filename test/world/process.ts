@@ -22,10 +22,17 @@ export interface ServerProcess {
 
 const ENTRY = fileURLToPath(new URL('./entry.ts', import.meta.url))
 
-/** Starts the server on `folder` and a free port; `env` are settings beside the defaults. Rejects when it ends at once. */
+/**
+ * Starts the server on `folder` and a free port; `env` are settings beside the defaults. Rejects when it ends at
+ * once.
+ */
 export async function spawnServer(folder: string, env: Record<string, string> = {}): Promise<ServerProcess> {
   const settings = JSON.stringify({ DATA_DIR: folder, ...env })
-  const child = fork(ENTRY, [settings], { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = fork(ENTRY, [settings], {
+    serialization: 'advanced',
+    execArgv: [],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   const ended = once(child, 'exit')
   const asked = answersOf(child)
   const port = (await asked.first) as number

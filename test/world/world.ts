@@ -1,6 +1,7 @@
 /**
- * A world for tests: a real server in this process on a free port, with a temporary folder, and devices that talk to it over
- * real sockets. `restart()` closes it properly and opens the same folder again; for kill -9 use `spawnServer` in process.ts.
+ * A world for tests: a real server in this process on a free port, with a temporary folder, and devices that talk to
+ * it over real sockets. `restart()` closes it properly and opens the same folder again; for kill -9 use `spawnServer`
+ * in process.ts.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
