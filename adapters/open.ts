@@ -1,7 +1,7 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Claims, Clock, Directory, Inbox, Intake, Log, Mark, Ports } from '../core/ports.ts'
+import type { Claims, Clock, Log, Mark, Ports } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { createClaims } from './memory/claims.ts'
 import { openSqlite } from './sqlite/index.ts'
@@ -26,8 +26,9 @@ export interface Overrides {
 
 const MIB = 1024 * 1024
 const CACHE_BYTES_MAX = 32 * MIB
-const SETTLE_AFTER_MS = 3_000
+const SETTLE_AFTER_MS = 5_000
 const MOVE_ROWS_MAX = 500
+const MOVE_EVERY_MS = 1_000
 
 /** Opens the embedded profile: everything in one process, one SQLite database. */
 export async function openPorts(
@@ -46,6 +47,7 @@ export async function openPorts(
       cacheBytesMax: CACHE_BYTES_MAX,
       settleAfterMs: SETTLE_AFTER_MS,
       moveRowsMax: MOVE_ROWS_MAX,
+      moveEveryMs: MOVE_EVERY_MS,
       diskFreeBytesMin: config.diskFreeMibMin * MIB,
       diskReserveBytes: config.diskReserveMib * MIB,
       ...overrides.limits,
@@ -56,9 +58,9 @@ export async function openPorts(
     overrides.gate,
   )
   const claims: Claims = createClaims()
-  const { intake, inbox, directory }: { intake: Intake; inbox: Inbox; directory: Directory } = store
+  const { intake, inbox, backlog, directory }: Omit<Ports, 'claims' | 'now' | 'log'> = store
   return {
-    ports: { intake, inbox, directory, claims, now, log },
+    ports: { intake, inbox, backlog, directory, claims, now, log },
     pendingMarks: store.pendingMarks,
     storeFacts: store.facts,
     promise: 'SQLite, WAL, synchronous=FULL: a PUBACK leaves after fsync, on this disk alone',

@@ -58,7 +58,6 @@ function countOf(request: ProvisionRequest): number {
   const wrong = ids?.find((id) => !isDeviceId(id))
   if (wrong !== undefined)
     throw malformed(`"${wrong}" is no device id; use 1 to ${limits.deviceIdCharsMax} of a-z 0-9.`)
-  if (kind === 'person' && owner !== undefined) throw malformed('A person has no `owner`.')
   if (kind === 'person' && numbered === true) throw malformed('`numbered` is for things and services.')
   if (kind !== 'person' && user !== undefined) throw malformed('`user` is for devices of a person.')
   if (owner !== undefined && !isHandle(owner)) throw malformed(`"${owner}" is no handle.`)

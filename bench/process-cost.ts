@@ -11,6 +11,11 @@ function read(path: string): string {
   }
 }
 
+/** A file of /proc/<pid>; empty when there is no such process. */
+export function readProcess(pid: number, file: string): string {
+  return read(`/proc/${pid}/${file}`)
+}
+
 function threads(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`)
@@ -47,7 +52,7 @@ function threadSeconds(pid: number): number {
 /** Resident memory of these processes and their children in KiB. */
 export function residentKib(pids: readonly number[]): number {
   let kib = 0
-  for (const pid of withChildren(pids)) kib += Number(/^VmRSS:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0)
+  for (const pid of withChildren(pids)) kib += Number(/^VmRSS:\s+(\d+)/m.exec(readProcess(pid, 'status'))?.[1] ?? 0)
   return kib
 }
 

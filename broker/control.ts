@@ -39,8 +39,8 @@ export function control(guards: Guards, guard: Guard, first: number, frame: Buff
 }
 
 function onFilters(guards: Guards, guard: Guard, type: number, first: number, frame: Buffer): void {
-  const filters = (first & 15) === 2 ? parseFilters(frame, type === SUBSCRIBE) : undefined
-  if (filters === undefined) return end(guards, guard, 'malformed_packet')
+  const filters = (first & 15) === 2 ? parseFilters(frame, type === SUBSCRIBE) : 'malformed_packet'
+  if (typeof filters === 'string') return end(guards, guard, filters)
   if (filters.length > limits.filtersPerSubscribeMax || !filters.every(({ topic }) => isValidFilter(topic))) {
     return end(guards, guard, 'bad_subscribe')
   }

@@ -34,6 +34,8 @@ export interface EngineClient {
   touch(): void
   /** Stops the keepalive timer while the server itself does not read (A6). */
   suspend(): void
+  /** The server reads again: a whole keepalive begins. */
+  resume(): void
   close(): void
 }
 
@@ -152,6 +154,12 @@ function engineClient(client: PrivateClient): EngineClient {
     },
     suspend() {
       if (client._keepaliveTimer !== null) clearTimeout(client._keepaliveTimer)
+    },
+    resume() {
+      // A cleared timer cannot be refreshed: aedes' own is made again. Its interval is -1 once the client is closed.
+      if (client._keepaliveInterval <= 0) return
+      const onTimeout = () => client.emit('error', new Error('keep alive timeout'))
+      client._keepaliveTimer = setTimeout(onTimeout, client._keepaliveInterval)
     },
     close: () => client.close(),
   }

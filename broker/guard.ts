@@ -9,7 +9,7 @@ import { CONNECT, connack, PUBLISH } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
 import { control } from './control.ts'
 import { close, end, type Guard, type Guards, type Stage } from './guarded.ts'
-import { join } from './join.ts'
+import { join, REFUSED_LINGER_MS } from './join.ts'
 
 /** A socket was accepted. Gives its guard, or undefined when it was refused and closed. */
 export function accept(guards: Guards, stream: Duplex, address: string): Guard | undefined {
@@ -17,8 +17,13 @@ export function accept(guards: Guards, stream: Duplex, address: string): Guard |
   const ticket = guards.plugins.admission.enter(address)
   if ('reason' in ticket) {
     countBy(guards.metrics.rejected, ticket.reason)
-    if (ticket.returnCode !== 0) stream.write(connack(ticket.returnCode))
-    stream.destroy()
+    guards.log.info({ address, reason: ticket.reason }, 'connection refused')
+    if (ticket.returnCode === 0) stream.destroy()
+    else {
+      // The CONNACK is to leave, but nobody waits for who does not take it.
+      stream.end(connack(ticket.returnCode), () => stream.destroy())
+      setTimeout(() => stream.destroy(), REFUSED_LINGER_MS).unref()
+    }
     return undefined
   }
   const guard: Guard = {
@@ -36,7 +41,7 @@ export function accept(guards: Guards, stream: Duplex, address: string): Guard |
     controlCount: 0,
     reason: undefined,
   }
-  guard.connectTimer = setTimeout(end, limits.connectTimeoutMs, guards, guard, 'connect_timeout')
+  guard.connectTimer = setTimeout(end, guards.timeouts.connectMs, guards, guard, 'connect_timeout')
   guards.byStream.set(stream, guard)
   guards.open.add(guard)
   stream.on('data', (chunk: Buffer) => onData(guards, guard, chunk))
@@ -107,6 +112,10 @@ function connectOrWait(guards: Guards, guard: Guard, bytes: Buffer): number {
   if (length === MALFORMED || length > limits.frameBeforeConnectBytesMax) return 0
   if (length === INCOMPLETE || length > bytes.length) return 0
   guard.stage = 'joining'
+  // The client has done its part; from here on the directory is waited for, which has a timeout of its own.
+  clearTimeout(guard.connectTimer)
+  const { connectMs, authenticateMs } = guards.timeouts
+  guard.connectTimer = setTimeout(end, connectMs + authenticateMs, guards, guard, 'connect_timeout')
   const frame = bytes.subarray(0, length)
   if (bytes[0] !== 0x10) end(guards, guard, 'malformed_packet')
   else void join(guards, guard, frame).catch(() => end(guards, guard, 'storage_unavailable'))

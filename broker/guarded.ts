@@ -5,6 +5,7 @@ import type { Log } from '../core/ports.ts'
 import type { Ticket } from '../plugins/admission.ts'
 import type { Connection } from '../plugins/connection.ts'
 import type { Plugins } from '../plugins/index.ts'
+import type { Timeouts } from '../plugins/timeouts.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Engine, EngineClient } from './engine.ts'
 
@@ -29,6 +30,7 @@ export interface Guard {
 }
 
 export interface Guards {
+  readonly timeouts: Timeouts
   readonly plugins: Plugins
   readonly engine: () => Engine
   readonly metrics: Metrics

@@ -4,6 +4,9 @@ import type { Connection } from '../plugins/connection.ts'
 import { connack, parseConnect } from '../topics/frames.ts'
 import { close, end, type Guard, type Guards } from './guarded.ts'
 
+/** A socket whose CONNECT was refused is closed by the server after this, if the client has not closed it. */
+export const REFUSED_LINGER_MS = 1_000
+
 /** Judges a whole CONNECT frame and hands the stream to aedes, or refuses it. */
 export async function join(guards: Guards, guard: Guard, frame: Buffer): Promise<void> {
   const { plugins } = guards
@@ -37,7 +40,7 @@ function refuse(guards: Guards, guard: Guard, rejection: Rejection): void {
   // The CONNACK is to arrive: end, and destroy when it did or when the peer does not close.
   close(guards, guard)
   guard.stream.end()
-  setTimeout(() => guard.stream.destroy(), 1_000).unref()
+  setTimeout(() => guard.stream.destroy(), REFUSED_LINGER_MS).unref()
 }
 
 function wireOf(guards: Guards, guard: Guard): Connection['wire'] {
@@ -53,7 +56,7 @@ function wireOf(guards: Guards, guard: Guard): Connection['wire'] {
       guard.client?.suspend()
     },
     resumeReading() {
-      guard.client?.touch()
+      guard.client?.resume()
       stream.resume()
     },
     end: (reason) => end(guards, guard, reason),

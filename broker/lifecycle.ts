@@ -49,8 +49,9 @@ export async function startNode(
   const version = versionOf()
   const server = await startServer(config, log, onFatal, now)
   const loopDelay = watchLoopDelay()
+  let isDraining = false
   let drained: Promise<void> | undefined
-  const missing = () => missingOf(server, drained !== undefined)
+  const missing = () => missingOf(server, isDraining)
   const http = await startHttp(server, version, loopDelay.read, missing).catch(async (error: Error) => {
     loopDelay.stop()
     await server.drain()
@@ -60,6 +61,7 @@ export async function startNode(
   const operators = startOperators(server, { version, loopDelay: loopDelay.read, missing })
 
   async function drain(): Promise<void> {
+    isDraining = true
     // Observers hear of it before their connections end.
     await operators.publish().catch(() => undefined)
     operators.stop()
@@ -72,7 +74,7 @@ export async function startNode(
     server,
     httpPort: http.port,
     version,
-    isDraining: () => drained !== undefined,
+    isDraining: () => isDraining,
     drain: () => (drained ??= drain()),
   }
 }

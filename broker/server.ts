@@ -8,6 +8,7 @@ import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
+import { startWorkers } from '../workers/index.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { accept, onReady } from './guard.ts'
 import { end, endGently, type Guard, type Guards } from './guarded.ts'
@@ -112,8 +113,15 @@ export async function startServer(
     const guard = accept(guards, stream, address)
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
   }
+  const stopWorkers = startWorkers(opened.ports)
+  const stop = async (): Promise<void> => {
+    plugins.stop()
+    await stopWorkers()
+    await engine.close()
+    await opened.close()
+  }
   const { tcp, tls } = await openListeners(config, take).catch(async (error: Error) => {
-    await stop(guards, engine, opened)
+    await stop()
     throw error
   })
   const listeners = tls === undefined ? [tcp] : [tcp, tls]
@@ -127,7 +135,7 @@ export async function startServer(
     accept: take,
     retain: (topic, payload) => engine.retain(topic, payload),
     reloadCertificates: () => tls?.reload(),
-    drain: () => drain(guards, engine, opened, listeners),
+    drain: () => drain(guards, listeners, stop),
   }
 }
 
@@ -161,13 +169,7 @@ async function settle(isBusy: () => boolean, msMax: number): Promise<void> {
   while (isBusy() && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5))
 }
 
-async function stop(guards: Guards, engine: Engine, opened: Opened): Promise<void> {
-  guards.plugins.stop()
-  await engine.close()
-  await opened.close()
-}
-
-async function drain(guards: Guards, engine: Engine, opened: Opened, listeners: readonly Listener[]): Promise<void> {
+async function drain(guards: Guards, listeners: readonly Listener[], stop: () => Promise<void>): Promise<void> {
   guards.isDraining = true
   for (const listener of listeners) listener.close()
   // What is held gets its PUBACK before its connection ends.
@@ -181,5 +183,5 @@ async function drain(guards: Guards, engine: Engine, opened: Opened, listeners: 
   }
   await settle(() => guards.open.size > 0, DRAIN_CLOSE_MS)
   for (const guard of [...guards.open]) end(guards, guard, 'shutting_down')
-  await stop(guards, engine, opened)
+  await stop()
 }

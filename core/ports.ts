@@ -134,6 +134,12 @@ export interface Inbox {
   drop(device: string): Promise<void>
 }
 
+/** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
+export interface Backlog {
+  /** The first device behind `device` in the order of ids, '' being in front of all; undefined behind the last one. */
+  deviceAfter(device: string): Promise<string | undefined>
+}
+
 /** Which connection serves a device (B4). `wake` is droppable: the inbox is the truth. */
 export interface Claims {
   /** Takes the device over: the previous holder's `onLost` is called before this returns. Gives the epoch. */
@@ -164,6 +170,7 @@ export interface Log {
 export interface Ports {
   readonly intake: Intake
   readonly inbox: Inbox
+  readonly backlog: Backlog
   readonly directory: Directory
   readonly claims: Claims
   readonly now: Clock

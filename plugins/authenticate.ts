@@ -18,8 +18,8 @@ const hashOf = (token: Uint8Array): Buffer => createHash('sha256').update(token)
 const BAD: Login = { who: 'refused', returnCode: CONNACK_CREDENTIALS, reason: 'bad_credentials' }
 const LATE: Login = { who: 'refused', returnCode: CONNACK_UNAVAILABLE, reason: 'authenticate_timeout' }
 
-/** Resolves within `authenticateTimeoutMs`, whatever the directory does. */
-export async function authenticate(ports: Ports, connect: Connect, observerHash: Uint8Array): Promise<Login> {
+/** Resolves within `timeoutMs`, whatever the directory does. */
+export async function authenticate(ports: Ports, connect: Connect, observerHash: Uint8Array, timeoutMs: number): Promise<Login> {
   const { username, password, clientId } = connect
   if (username === undefined || password === undefined || password.length > limits.tokenBytesMax) return BAD
   const hash = hashOf(password)
@@ -27,7 +27,7 @@ export async function authenticate(ports: Ports, connect: Connect, observerHash:
   if (username !== clientId) return BAD
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(resolve, limits.authenticateTimeoutMs, 'late')
+    timer = setTimeout(resolve, timeoutMs, 'late')
   })
   try {
     const principal = await Promise.race([ports.directory.authenticate(clientId, hash), late])

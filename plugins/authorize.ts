@@ -3,8 +3,9 @@
  * Asked at publish, subscribe (restored sessions too), forward, and for wills.
  */
 import type { Principal } from '../core/ports.ts'
+import { readText } from '../topics/frames.ts'
 import { topicTable } from '../topics/table.ts'
-import { inboxFilterOf, isValidFilter, matches, topicOf } from '../topics/topic.ts'
+import { inboxFilterOf, isValidFilter, isValidTopic, matches, topicOf } from '../topics/topic.ts'
 import type { Connection } from './connection.ts'
 
 export type UpRoute = 'out' | 'raw' | 'now' | undefined
@@ -32,6 +33,17 @@ export function authorizePublish(connection: Connection, source: Uint8Array, sta
     return isPerson && equalsAt(source, at, NOW) ? 'now' : undefined
   }
   return !isPerson && end - at > RAW.length && equalsAt(source, at, RAW) ? 'raw' : undefined
+}
+
+/** Why a PUBLISH to a topic that leads nowhere ends the connection: its text, its form, or whose it is. */
+export function judgeTopic(
+  source: Uint8Array,
+  start: number,
+  end: number,
+): 'bad_utf8' | 'bad_topic' | 'foreign_topic' {
+  const topic = readText(source.subarray(start, end))
+  if (topic === undefined) return 'bad_utf8'
+  return isValidTopic(topic) ? 'foreign_topic' : 'bad_topic'
 }
 
 /** The only subscription of a device is its inbox, with QoS 1. */

@@ -4,6 +4,7 @@
 import type { Principal, Row } from '../core/ports.ts'
 import type { Receipt } from '../topics/codec.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
+import type { ErrorCode } from '../topics/errors.ts'
 import type { Route } from './routes.ts'
 
 /** What the plugins need of a socket. */
@@ -91,11 +92,17 @@ export interface Pump {
   unknownCount: number
 }
 
+/** A PUBLISH behind one that waits for the directory. `take` gives the reason to close, if any. */
+export interface Held {
+  readonly packetId: number
+  readonly bytes: number
+  readonly take: () => DisconnectReason | undefined
+}
+
 /** The sending side of a connection; made with its first PUBLISH. */
 export interface Sending {
   readonly routes: Map<string, Route>
-  /** PUBLISHes behind one that waits for the directory. */
-  held: (() => void)[]
+  held: Held[]
   isResolving: boolean
   /** Bytes read and not answered. */
   pendingBytes: number
@@ -104,13 +111,18 @@ export interface Sending {
   readonly inFlight: Set<number>
   /** Conversations under RETRY_LATER, until unix ms. */
   later: Map<string, number> | undefined
-  /** A temporary refusal met this thing: nothing more is taken from it. */
+  /** A temporary refusal met this thing, or its bytes made no sense: nothing more is taken from it, whatever is held. */
   isStopped: boolean
+  /** Refusals that were logged: once per connection, the counters have the rest. */
+  logged: Set<ErrorCode> | undefined
 }
 
 /** What waits to be sent to one device in its next receipts frame. */
 export interface Waiting {
   accepted: { stamp: number; seq: number; peer: string }[]
   rows: { row: Row; items: readonly Receipt[] }[]
+  /** Rows of this turn that it was too late for. */
+  expired: Row[]
+  /** It lingered long enough and there was no room: the reader of the inbox flushes. */
   isDue: boolean
 }

@@ -3,6 +3,7 @@
  * rows, and follows live traffic by wakes once it is current. Rows leave in position order; a wake that does not fit
  * is dropped, the inbox is read instead. Bounded: window rows, one page, and the socket's buffer.
  */
+import { isExpired } from '../core/expiry.ts'
 import { type Mark, ROW_MARK, type Row } from '../core/ports.ts'
 import { encodeDelivery } from '../topics/codec.ts'
 import { publishQos0 } from '../topics/frames.ts'
@@ -10,7 +11,7 @@ import { limits } from '../topics/limits.ts'
 import type { Connection, InFlight, Pump, PumpState } from './connection.ts'
 import { writeFrame, writeStored } from './outbound.ts'
 import { expireRow, flushReceipts, noteMark, type Receipts, takeMarkRow } from './receipts.ts'
-import { enterWindow, type Flow, hasRoom, openSlot } from './window.ts'
+import { enterWindow, type Flow, hasRoom, isWindowFull, openSlot } from './window.ts'
 
 export interface Delivery {
   readonly flow: Flow
@@ -46,7 +47,7 @@ function send(delivery: Delivery, connection: Connection, row: Row): void {
   const pump = connection.pump as Pump
   pump.cursorSeq = row.seq
   pump.cursorSub = row.sub
-  if (isExpired(delivery, row)) return expireRow(delivery.receipts, connection, row)
+  if (isExpired(row, delivery.flow.ports.now())) return expireRow(delivery.receipts, connection, row)
   if (row.kind === ROW_MARK) return takeMarkRow(delivery.receipts, connection, row)
   const id = enterWindow(delivery.flow, pump, row)
   const isResend = row.seq <= pump.sentSeq
@@ -55,10 +56,6 @@ function send(delivery: Delivery, connection: Connection, row: Row): void {
   delivery.flow.metrics.publishesOut++
   delivery.flow.metrics.bytesOut += row.end - row.start
   row.source = undefined
-}
-
-function isExpired(delivery: Delivery, row: Row): boolean {
-  return row.expiresMs !== 0 && row.expiresMs < delivery.flow.ports.now()
 }
 
 /** Reads pages until the inbox is exhausted or the window is full. One reader per pump. */
@@ -82,14 +79,15 @@ async function readPages(delivery: Delivery, connection: Connection): Promise<vo
     const limit = Math.max(1, delivery.flow.windowRows - pump.open)
     const rows = await delivery.flow.ports.inbox.page(connection.device, pump.cursorSeq, pump.cursorSub, limit)
     if (!connection.isOpen || pump.state === 'stopped') return
-    if (rows.length > 0 && !(await openSlot(delivery.flow, connection))) return
+    const isDue = rows.length > 0 || connection.waiting?.isDue === true
+    if (isDue && !(await openSlot(delivery.flow, connection))) return
     if ((pump.state as PumpState) === 'stopped') return
     pump.state = 'reading'
     for (const row of rows) {
       if (!hasRoom(delivery.flow, connection)) return
       send(delivery, connection, row)
     }
-    if (rows.length > 0) flushReceipts(delivery.receipts, connection)
+    if (isDue) flushReceipts(delivery.receipts, connection)
     if (rows.length === 0 && !pump.again) break
     if (!hasRoom(delivery.flow, connection)) return
   }
@@ -211,7 +209,7 @@ export function sweepStalled(delivery: Delivery): void {
     if (!connection.isOpen || pump?.state !== 'full') delivery.flow.stalled.delete(connection)
     else if (connection.wire.bufferedBytes() > limits.socketBufferBytesMax) {
       if (now - pump.fullSinceMs > limits.slowReaderTimeoutMs) connection.wire.end('slow_reader')
-    } else if (pump.open < delivery.flow.windowRows / 2) unstall(delivery, connection)
+    } else if (!isWindowFull(delivery.flow, pump)) unstall(delivery, connection)
     else if (now - pump.fullSinceMs > limits.ackTimeoutMs) connection.wire.end('no_puback')
   }
 }

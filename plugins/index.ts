@@ -9,13 +9,15 @@ import type { Connect } from '../topics/frames.ts'
 import { inboxTopicOf, ownPrefix } from '../topics/topic.ts'
 import { type Admission, createAdmission } from './admission.ts'
 import { authenticate, type Login } from './authenticate.ts'
-import { authorizePublish, filterOf } from './authorize.ts'
+import { authorizePublish, filterOf, judgeTopic } from './authorize.ts'
 import type { Connection, Wire } from './connection.ts'
 import { type Delivery, onPuback, read, settleTurn, startPump, stopPump, sweepStalled, wakePump } from './delivery.ts'
-import { appendOwn, createIngress, enter, type Ingress, leave, sendingOf } from './ingress.ts'
+import { tellGaps } from './gaps.ts'
+import { createIngress, enter, giveUp, type Ingress, sendingOf } from './ingress.ts'
 import { onRaw } from './raw.ts'
 import { createReceipts, noteMark, takeRecords } from './receipts.ts'
-import { type Context, onRequest } from './requests.ts'
+import { onRequest } from './requests.ts'
+import type { Timeouts } from './timeouts.ts'
 import { createPump, type Flow, sentSeqOf } from './window.ts'
 
 export interface PluginSettings {
@@ -24,6 +26,7 @@ export interface PluginSettings {
   readonly connectionsPerAddressMax: number
   /** SHA-256 of the observer's password. */
   readonly observerHash: Uint8Array
+  readonly timeouts: Timeouts
 }
 
 export interface Plugins {
@@ -64,11 +67,12 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     resume: (connection) => read(delivery, connection),
     stalled: new Set(),
   }
-  const receipts = createReceipts(flow, (envelopes) => appendOwn(ingress, envelopes))
-  const ingress = createIngress(ports, metrics, receipts)
+  const receipts = createReceipts(flow)
+  const ingress = createIngress(ports, metrics, receipts, settings.timeouts.refusedHoldMs)
   const delivery: Delivery = { flow, receipts }
   const sweeper = setInterval(() => {
     if (flow.stalled.size > 0) sweepStalled(delivery)
+    if (ingress.gaps.skipped.size > 0) tellGaps(ingress.gaps)
   }, SWEEP_EVERY_MS)
   sweeper.unref()
 
@@ -76,7 +80,7 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     admission: createAdmission(ports.now, settings),
     delivery,
     ingress,
-    login: (connect) => authenticate(ports, connect, settings.observerHash),
+    login: (connect) => authenticate(ports, connect, settings.observerHash, settings.timeouts.authenticateMs),
     connect: (principal, wire) => newConnection(ports, principal, wire),
     async ready(connection, isClean) {
       const { device } = connection
@@ -153,7 +157,7 @@ function publish(
 ): DisconnectReason | undefined {
   const flags = chunk[start] as number
   if ((flags & 1) !== 0) return 'retain'
-  if ((flags & 4) !== 0) return 'qos2'
+  if ((flags & 4) !== 0) return (flags & 2) !== 0 ? 'malformed_packet' : 'qos2'
   const topicStart = topicAt + 2
   const topicEnd = topicStart + (((chunk[topicAt] as number) << 8) | (chunk[topicAt + 1] as number))
   const isQos1 = (flags & 2) !== 0
@@ -161,7 +165,7 @@ function publish(
   if (topicAt + 2 > end || payloadAt > end) return 'malformed_packet'
   if (!isQos1 && (flags & 8) !== 0) return 'malformed_packet'
   const route = authorizePublish(connection, chunk, topicStart, topicEnd)
-  if (route === undefined) return topicEnd === topicStart ? 'bad_topic' : 'foreign_topic'
+  if (route === undefined) return judgeTopic(chunk, topicStart, topicEnd)
   if (isQos1 === (route === 'now')) return 'bad_qos'
   // Typing and presence have no plugin yet: authorised, then forgotten, as QoS 0 may be.
   if (route === 'now') return undefined
@@ -171,25 +175,29 @@ function publish(
   if (packetId === 0 || !enter(ingress, connection, packetId, bytes)) return 'bad_packet_id'
   const sending = sendingOf(connection)
   // Behind a PUBLISH that waits for the directory it waits for its turn.
-  const isHeld = sending.isResolving || sending.held.length > 0
-  if (route === 'raw') {
-    // `raw/` is behind the prefix.
-    const restStart = topicStart + connection.prefix.length + 4
-    if (isHeld) sending.held.push(() => onRaw(ingress, connection, packetId, bytes, chunk, restStart, topicEnd, end))
-    else onRaw(ingress, connection, packetId, bytes, chunk, restStart, topicEnd, end)
+  const isRaw = route === 'raw'
+  const from = isRaw ? topicStart : payloadAt
+  if (sending.isResolving || sending.held.length > 0) {
+    const take = () => takePublish(ingress, connection, packetId, bytes, chunk, isRaw, from, end)
+    sending.held.push({ packetId, bytes, take })
     return undefined
   }
-  const context = { ingress, connection, packetId, bytes, source: chunk, start: payloadAt, end }
-  if (!isHeld) return request(context) ? undefined : 'malformed_payload'
-  sending.held.push(() => {
-    if (!request(context)) connection.wire.end('malformed_payload')
-  })
-  return undefined
+  const reason = takePublish(ingress, connection, packetId, bytes, chunk, isRaw, from, end)
+  if (reason !== undefined) giveUp(ingress, connection, packetId, bytes)
+  return reason
 }
 
-/** A request that cannot even be refused gives its place back: the connection ends. */
-function request(context: Context): boolean {
-  if (onRequest(context)) return true
-  leave(context.ingress, context.connection, context.packetId, context.bytes)
-  return false
+/** `from`: where the topic begins when it is raw, else the payload. */
+function takePublish(
+  ingress: Ingress,
+  connection: Connection,
+  packetId: number,
+  bytes: number,
+  source: Buffer,
+  isRaw: boolean,
+  from: number,
+  end: number,
+): DisconnectReason | undefined {
+  if (isRaw) return onRaw(ingress, connection, packetId, bytes, source, from, end)
+  return onRequest({ ingress, connection, packetId, bytes, source, start: from, end }) ? undefined : 'malformed_payload'
 }

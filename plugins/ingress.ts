@@ -7,15 +7,13 @@ import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PEND
 import { countBy, type Metrics } from '../core/metrics.ts'
 import type { Ports, Row } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
-import type { Connection, Sending } from './connection.ts'
+import type { Connection, Held, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
+import { createGaps, type Gaps, noteSkipped } from './gaps.ts'
 import { flushConnections, writePuback } from './outbound.ts'
 import { noteAccepted, type Receipts } from './receipts.ts'
 import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './refuse.ts'
 import type { Route } from './routes.ts'
-
-/** A thing whose publish could not be stored is held for so long, then closed (A4). */
-const REFUSED_HOLD_MS = 5_000
 
 const ANSWERS_PER_FLUSH = 256
 
@@ -33,6 +31,9 @@ export interface Ingress {
   readonly ports: Ports
   readonly metrics: Metrics
   readonly receipts: Receipts
+  readonly gaps: Gaps
+  /** A thing whose publish could not be stored is held for so long, then closed (A4). */
+  readonly refusedHoldMs: number
   items: Item[]
   envelopes: Envelope[]
   /** Connections with unanswered PUBLISHes, in the order they connected: the newest are closed at the node's bound. */
@@ -40,17 +41,23 @@ export interface Ingress {
 }
 
 export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts): Ingress {
-  return { ports, metrics, receipts, items: [], envelopes: [], senders: new Set() }
+  return { ports, metrics, receipts, gaps: createGaps(ports), refusedHoldMs, items: [], envelopes: [], senders: new Set() }
 }
 
-/** The targets whose inbox is not full (B6). */
-export function deliverable(ingress: Ingress, targets: readonly Target[]): readonly Target[] {
-  for (const target of targets) {
-    if (ingress.ports.intake.isFull(target.device)) {
-      return targets.filter((candidate) => !ingress.ports.intake.isFull(candidate.device))
-    }
-  }
-  return targets
+/**
+ * The targets whose inbox is not full; those that are will be told of the gap. Undefined when all of the recipient's are full:
+ * then nothing is sent (B6).
+ */
+export function deliverable(ingress: Ingress, targets: readonly Target[]): readonly Target[] | undefined {
+  const { intake } = ingress.ports
+  let full = 0
+  for (const target of targets) if (intake.isFull(target.device)) full++
+  if (full === 0) return targets
+  const open = targets.filter(({ device }) => !intake.isFull(device))
+  const isToOthers = targets.some(({ own }) => !own)
+  if (!open.some(({ own }) => !isToOthers || !own)) return undefined
+  for (const target of targets) if (!open.includes(target)) noteSkipped(ingress.gaps, target.device)
+  return open
 }
 
 export function sendingOf(connection: Connection): Sending {
@@ -63,6 +70,7 @@ export function sendingOf(connection: Connection): Sending {
     inFlight: new Set(),
     later: undefined,
     isStopped: false,
+    logged: undefined,
   }
   return connection.sending
 }
@@ -88,8 +96,10 @@ export function enter(ingress: Ingress, connection: Connection, packetId: number
 
 function closeNewest(ingress: Ingress): void {
   let newest: Connection | undefined
-  for (const connection of ingress.senders)
-    if (newest === undefined || connection.sinceMs >= newest.sinceMs) newest = connection
+  for (const connection of ingress.senders) {
+    // What an ended one has sent is in a commit that is under way.
+    if (connection.isOpen && connection.sinceMs >= (newest?.sinceMs ?? 0)) newest = connection
+  }
   newest?.wire.end('overloaded')
 }
 
@@ -106,8 +116,21 @@ export function leave(ingress: Ingress, connection: Connection, packetId: number
   }
 }
 
+/** The frame makes no sense and the connection ends for it: its place is given back, and nothing behind it is taken. */
+export function giveUp(ingress: Ingress, connection: Connection, packetId: number, bytes: number): void {
+  sendingOf(connection).isStopped = true
+  leave(ingress, connection, packetId, bytes)
+}
+
 /** The frame's place in the order. The batch leaves at the end of the turn. */
 export function join(ingress: Ingress, item: Item): void {
+  const { connection, packetId, bytes, envelope } = item
+  const code = envelope === undefined || packetId === 0 ? undefined : ingress.ports.intake.refusal()
+  if (code !== undefined && envelope !== undefined) {
+    // Not held for a store that takes nothing; what is in flight behind it is refused as well.
+    if (envelope.peer !== '') refuseLater(ingress, connection, envelope.peer)
+    return joinRefusal(ingress, connection, packetId, bytes, refusal(code, envelope.stamp))
+  }
   if (ingress.items.length === 0) setImmediate(appendBatch, ingress)
   ingress.items.push(item)
   if (item.envelope !== undefined) ingress.envelopes.push(item.envelope)
@@ -120,6 +143,8 @@ export function joinRefusal(
   bytes: number,
   refused: Refusal,
 ): void {
+  // At once, not when the batch is answered: what a thing sent behind it must not be stored before it (A4).
+  if (isTemporary(refused.code) && connection.principal.account.kind !== 'person') holdThenClose(ingress, connection)
   join(ingress, { connection, packetId, bytes, envelope: undefined, refused })
 }
 
@@ -132,12 +157,6 @@ function appendBatch(ingress: Ingress): void {
     () => answer(ingress, items, undefined),
     (fault: IntakeFault) => answer(ingress, items, fault),
   )
-}
-
-/** Appends envelopes that the server made, behind what gathered so far, and wakes their devices. */
-export async function appendOwn(ingress: Ingress, envelopes: Envelope[]): Promise<void> {
-  await ingress.ports.intake.append(0, envelopes)
-  for (const envelope of envelopes) wake(ingress, envelope)
 }
 
 function wake(ingress: Ingress, envelope: Envelope): void {
@@ -179,10 +198,20 @@ function answerRefusal(ingress: Ingress, item: Item, refused: Refusal | undefine
   }
   countBy(ingress.metrics.refused, refused.code)
   const isTemporaryRefusal = isTemporary(refused.code)
-  if (isTemporaryRefusal && connection.principal.account.kind !== 'person') return holdThenClose(connection)
+  if (!isTemporaryRefusal) logRefusal(ingress, connection, refused)
+  if (isTemporaryRefusal && connection.principal.account.kind !== 'person') return holdThenClose(ingress, connection)
   if (isTemporaryRefusal && envelope !== undefined) refuseLater(ingress, connection, envelope.peer)
   writeRefusal(connection, refused)
   writePuback(connection, packetId)
+}
+
+/** Once per connection and code, so that nobody fills the log by being wrong often. */
+function logRefusal(ingress: Ingress, connection: Connection, refused: Refusal): void {
+  const sending = sendingOf(connection)
+  sending.logged ??= new Set()
+  if (sending.logged.has(refused.code)) return
+  sending.logged.add(refused.code)
+  ingress.ports.log.info({ device: connection.device, reason: refused.code }, 'refused')
 }
 
 /** WIRE rule 8: requests in flight behind it are refused too. */
@@ -201,13 +230,13 @@ export function isLater(ingress: Ingress, connection: Connection, peer: string):
   return false
 }
 
-function holdThenClose(connection: Connection): void {
+function holdThenClose(ingress: Ingress, connection: Connection): void {
   const sending = sendingOf(connection)
   if (sending.isStopped) return
   sending.isStopped = true
   setTimeout(() => {
     if (connection.isOpen) connection.wire.end('append_failed')
-  }, REFUSED_HOLD_MS).unref()
+  }, ingress.refusedHoldMs).unref()
 }
 
 /** The route to a recipient, when it was resolved and the directory has not changed since. */
@@ -232,19 +261,33 @@ export function withRoute(
   if (known !== undefined) return use(known)
   if (sending.routes.size >= ROUTES_PER_CONNECTION_MAX) sending.routes.clear()
   sending.isResolving = true
-  resolve()
-    .then((route) => {
-      sending.routes.set(key, route)
-      use(route)
-    })
+  void resolve()
     .catch((error: Error) => {
       ingress.ports.log.warn({ device: connection.device, error: error.message }, 'resolving a recipient failed')
-      use(undefined)
+      return undefined
     })
-    .finally(() => {
+    .then((route) => {
+      if (route !== undefined) sending.routes.set(key, route)
+      // `use` may resolve another one, and goes on holding those behind it.
       sending.isResolving = false
-      while (sending.held.length > 0 && !sending.isResolving) sending.held.shift()?.()
+      use(route)
+      takeHeld(ingress, connection)
     })
+}
+
+/** The frames behind the one that waited, up to the next that has to wait. */
+function takeHeld(ingress: Ingress, connection: Connection): void {
+  const sending = sendingOf(connection)
+  while (sending.held.length > 0 && !sending.isResolving) {
+    const { packetId, bytes, take } = sending.held.shift() as Held
+    if (sending.isStopped) leave(ingress, connection, packetId, bytes)
+    else {
+      const reason = take()
+      if (reason === undefined) continue
+      giveUp(ingress, connection, packetId, bytes)
+      connection.wire.end(reason)
+    }
+  }
 }
 
 const ROUTES_PER_CONNECTION_MAX = 4_096

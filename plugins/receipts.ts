@@ -2,8 +2,10 @@
  * Receipts (A5, A7, B3): `accepted` for the sending device, delivered marks for the sending user. Both linger, so
  * that an online peer's tick shares one frame with the acceptance; both end early at `receiptLingerRecordsMax`.
  */
-import { BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from '../core/envelope.ts'
-import type { Account, Mark, Ports, RequestRecord, Row } from '../core/ports.ts'
+import type { Envelope } from '../core/envelope.ts'
+import { expireRows } from '../core/expiry.ts'
+import { appendOwn, newReceipt, receiptEnvelope, userOfKey } from '../core/own-envelopes.ts'
+import type { Mark, Ports, RequestRecord, Row } from '../core/ports.ts'
 import { decodeDelivery, type Receipt, receiptsSize, writeReceiptsDelivery } from '../topics/codec.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection, Waiting } from './connection.ts'
@@ -28,16 +30,13 @@ export interface Receipts {
   readonly lingering: Map<string, Lingering>
   readonly marksDue: DueQueue<string>
   readonly framesDue: DueQueue<Connection>
-  /** Appends envelopes made here and wakes their devices. */
-  readonly append: (envelopes: Envelope[]) => Promise<void>
   soon: Set<Connection>
   readonly flow: Flow
 }
 
-const NO_BODY = new Uint8Array(0)
-const keyBytes = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
+const NO_USER = new Uint8Array(0)
 
-export function createReceipts(flow: Flow, append: Receipts['append']): Receipts {
+export function createReceipts(flow: Flow): Receipts {
   const receipts: Receipts = {
     ports: flow.ports,
     lingering: new Map(),
@@ -45,7 +44,6 @@ export function createReceipts(flow: Flow, append: Receipts['append']): Receipts
     framesDue: createDueQueue(limits.receiptLingerMs, MARKS_PER_APPEND_MAX, (due) => {
       for (const connection of due) flushDue(receipts, connection)
     }),
-    append,
     soon: new Set(),
     flow,
   }
@@ -88,102 +86,36 @@ async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
     for (const mark of marks) {
       // Per user, never per device (WIRE rule 6): what another device of the user already said is not said again.
       if (mark.upTo <= (await receipts.ports.inbox.markOf(mark.by, mark.peer))) continue
-      const account = await receipts.ports.directory.account(keyBytes(mark.peer))
-      if (account !== undefined) envelopes.push(markEnvelope(account, mark.by, { delivered: mark.upTo }, mark))
+      const account = await receipts.ports.directory.account(userOfKey(mark.peer))
+      envelopes.push(receiptEnvelope(account?.devices ?? [], mark.by, { delivered: mark.upTo }, mark))
     }
-    if (envelopes.length > 0) await receipts.append(envelopes)
+    if (envelopes.length > 0) await appendOwn(receipts.ports, envelopes)
   } catch {
     // Still pending in the store: tried again until the store takes it (or at the next start).
     for (const mark of marks) noteMark(receipts, mark)
   }
 }
 
-function markEnvelope(account: Account, by: string, said: Partial<Receipt>, mark: Mark | undefined): Envelope {
-  const source = receiptBytes({ peer: keyBytes(by), ...said })
-  const targets = account.devices.map((device) => markTarget(device.id))
-  return serverEnvelope(source, targets, [{ field: 0, start: 0, end: source.length }], mark)
-}
-
-/** An envelope that the server makes: no stamp, no record, no PUBACK (A7). */
-export function serverEnvelope(
-  source: Uint8Array,
-  targets: readonly Target[],
-  bodies: Envelope['bodies'],
-  mark: Mark | undefined,
-): Envelope {
-  return {
-    device: '',
-    deviceNumber: 0,
-    stamp: 0,
-    hash: 0,
-    dedupe: DEDUPE_NONE,
-    afterSeq: 0,
-    expiresMs: 0,
-    peer: '',
-    source,
-    targets,
-    bodies,
-    mark,
-    verdict: VERDICT_PENDING,
-    seq: 0,
-    lastStamp: 0,
-    rows: [],
-  }
-}
-
-export function markTarget(device: string): Target {
-  return { device, body: BODY_MARK, topic: NO_BODY, numbered: false, own: false, peer: NO_BODY, receiptTo: '' }
-}
-
-/** One receipt as the bytes of a Delivery. */
-export function receiptBytes(said: Partial<Receipt>): Uint8Array {
-  const items = [newReceipt(said)]
-  const bytes = new Uint8Array(receiptsSize(items))
-  writeReceiptsDelivery(bytes, 0, items)
-  return bytes
-}
-
-function newReceipt(said: Partial<Receipt>): Receipt {
-  return {
-    peer: undefined,
-    group: undefined,
-    delivered: 0,
-    read: 0,
-    played: [],
-    expired: [],
-    accepted: [],
-    member: 0,
-    count: 0,
-    own: false,
-    ...said,
-  }
-}
-
-/**
- * A row was not delivered in time: it leaves, and its sender is told once, unless another device of the user has it
- * (B3).
- */
+/** It is too late for a row: it leaves, and its sender is told (core/expiry). Rows of one page are told together. */
 export function expireRow(receipts: Receipts, connection: Connection, row: Row): void {
   row.source = undefined
-  receipts.ports.inbox.acknowledge(connection.device, [row], [], [])
-  if (row.peer !== '') void tellExpired(receipts, connection.principal.account.key, row)
-}
-
-/** Appends `expired` for the sender of a row that no device of `by` acknowledged. */
-export async function tellExpired(receipts: Receipts, by: string, row: Row): Promise<void> {
-  try {
-    if ((await receipts.ports.inbox.markOf(by, row.peer)) >= row.seq) return
-    const account = await receipts.ports.directory.account(keyBytes(row.peer))
-    if (account !== undefined) await receipts.append([markEnvelope(account, by, { expired: [row.seq] }, undefined)])
-  } catch (error) {
-    receipts.ports.log.warn({ device: row.device, error: (error as Error).message }, 'expired could not be appended')
-  }
+  const { expired } = waitingOf(connection)
+  expired.push(row)
+  if (expired.length > 1) return
+  queueMicrotask(() => {
+    const { ports } = receipts
+    const { device, principal } = connection
+    expireRows(ports, principal.account.key, device, expired.splice(0)).catch((error: Error) => {
+      // The rows are still there: the next connection or the retention job comes upon them again.
+      ports.log.warn({ device, error: error.message }, 'expired rows could not be ended')
+    })
+  })
 }
 
 // ---------------------------------------------------------------- frames, on the side of the sender
 
 function waitingOf(connection: Connection): Waiting {
-  connection.waiting ??= { accepted: [], rows: [], isDue: false }
+  connection.waiting ??= { accepted: [], rows: [], expired: [], isDue: false }
   return connection.waiting
 }
 
@@ -228,8 +160,9 @@ function flushSoon(receipts: Receipts, connection: Connection): void {
 function flushDue(receipts: Receipts, connection: Connection): void {
   const pump = connection.pump
   if (!connection.isOpen || pump === undefined) return
-  // While the inbox is being read, or the window is full, the reader flushes at its end.
   if (pump.state === 'live' || pump.state === 'idle') flushReceipts(receipts, connection)
+  // The inbox is being read, the window is full, or there is no subscription yet: the reader flushes at its end.
+  else waitingOf(connection).isDue = true
 }
 
 /**
@@ -241,16 +174,18 @@ export function flushReceipts(receipts: Receipts, connection: Connection): void 
   const { waiting, pump } = connection
   if (waiting === undefined || pump === undefined || waiting.accepted.length + waiting.rows.length === 0) return
   if (pump.base === 0) {
+    waiting.isDue = true
     if (pump.state === 'opening') return
     void openSlot(flow, connection).then((isOpen) => {
-      if (!isOpen) return
+      if (!isOpen || pump.state === 'stopped') return
       pump.state = 'live'
       flushReceipts(receipts, connection)
       if (pump.again) flow.resume(connection)
     })
     return
   }
-  if (!hasRoom(flow, connection)) return
+  waiting.isDue = !hasRoom(flow, connection)
+  if (waiting.isDue) return
   const accepted = waiting.accepted.splice(0, limits.seqsPerListMax / 2)
   const rows = waiting.rows.splice(0, limits.receiptsPerRequestMax)
   const items = mergeReceipts(accepted, rows)
@@ -277,7 +212,7 @@ function mergeReceipts(accepted: Waiting['accepted'], rows: Waiting['rows']): Re
     const name = own ? `own:${key}` : key
     let draft = byPeer.get(name)
     if (draft === undefined) {
-      draft = { ...newReceipt({ peer: keyBytes(key), own }), played: [], expired: [], accepted: [] }
+      draft = { ...newReceipt({ peer: userOfKey(key), own }), played: [], expired: [], accepted: [] }
       byPeer.set(name, draft)
     }
     return draft
@@ -285,7 +220,7 @@ function mergeReceipts(accepted: Waiting['accepted'], rows: Waiting['rows']): Re
   for (const { stamp, seq, peer } of accepted) draftOf(peer, false).accepted.push(stamp, seq)
   for (const { items } of rows) {
     for (const said of items) {
-      const draft = draftOf(Buffer.from(said.peer ?? NO_BODY).toString('latin1'), said.own)
+      const draft = draftOf(Buffer.from(said.peer ?? NO_USER).toString('latin1'), said.own)
       draft.delivered = Math.max(draft.delivered, said.delivered)
       draft.read = Math.max(draft.read, said.read)
       draft.played.push(...said.played)

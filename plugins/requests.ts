@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib'
 import { checkDeviceList } from '../core/device-list.ts'
 import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, type Target } from '../core/envelope.ts'
+import { markTarget, receiptBytes } from '../core/own-envelopes.ts'
 import type { Device } from '../core/ports.ts'
 import {
   type DeviceBody,
@@ -25,7 +26,6 @@ import {
   pendingEnvelope,
   withRoute,
 } from './ingress.ts'
-import { markTarget, receiptBytes } from './receipts.ts'
 import { type Refusal, refusal } from './refuse.ts'
 import { type Route, resolvePair, resolveRaw } from './routes.ts'
 
@@ -57,9 +57,9 @@ export function onRequest(context: Context): boolean {
   }
   if (end - start > limits.envelopeBytesMax) refuse(context, refusal('too_large', request.stamp))
   else if (request.kind === REQUEST.receipts) onReceipts(context, request)
+  else if (request.raw !== undefined) onRawMessage(context, request)
   else if (request.stamp === 0) return false
   else if (request.pair !== undefined) onPair(context, request, request.pair)
-  else if (request.raw !== undefined) onRawMessage(context, request)
   else refuse(context, refusal('unsupported', request.stamp, 'groups, sync and withdraw come later'))
   return true
 }
@@ -81,7 +81,7 @@ function envelopeOf(
     deviceNumber: connection.principal.device.number,
     stamp: request.stamp,
     hash: crc32(source.subarray(start, end)),
-    dedupe: DEDUPE_RECORD,
+    dedupe: request.stamp === 0 ? DEDUPE_NONE : DEDUPE_RECORD,
     afterSeq: request.afterSeq,
     expiresMs: request.expiresInS === 0 ? 0 : ingress.ports.now() + request.expiresInS * 1_000,
     peer,
@@ -144,7 +144,7 @@ function sendPair(
         ...pickTargets(pair.own, route.own, route.ownDevices),
       ]
   const open = deliverable(ingress, targets)
-  if (open.length === 0) return refuse(context, refusal('undeliverable', request.stamp))
+  if (open === undefined) return refuse(context, refusal('undeliverable', request.stamp))
   const all: readonly DeviceBody[] = pair.own.length === 0 ? pair.devices : [...pair.devices, ...pair.own]
   const bodies = open.length === targets.length ? all : all.filter((_, i) => open.includes(targets[i] as Target))
   accept(context, envelopeOf(context, request, peer, open, bodies))
@@ -173,8 +173,10 @@ function onRawMessage(context: Context, request: SendRequest): void {
       return refuse(context, refusal(route?.error ?? 'storage_unavailable', request.stamp))
     }
     const open = deliverable(ingress, route.targets)
-    if (open.length === 0) return refuse(context, refusal('undeliverable', request.stamp))
-    accept(context, envelopeOf(context, request, peer, open, [{ field: 1, start: raw.start, end: raw.end }]))
+    if (open === undefined) return refuse(context, refusal('undeliverable', request.stamp))
+    // Without a stamp it is at least once, like a thing's, and nothing is said of it.
+    const recorded = request.stamp === 0 ? '' : peer
+    accept(context, envelopeOf(context, request, recorded, open, [{ field: 1, start: raw.start, end: raw.end }]))
   })
 }
 
@@ -192,10 +194,24 @@ function onReceipts(context: Context, request: SendRequest): void {
   const pairs = items.filter((item) => item.peer !== undefined)
   const last = pairs.at(-1)
   if (last === undefined) return refuse(context, refusal('unsupported', request.stamp, 'groups come later'))
-  for (const item of pairs) readMark(context, request, item, item === last)
+  readMarks(context, request, pairs, 0)
 }
 
-function readMark(context: Context, request: SendRequest, item: Receipt, isAnswered: boolean): void {
+/** One after the other, so that the one that is answered is stored last. */
+function readMarks(context: Context, request: SendRequest, items: readonly Receipt[], at: number): void {
+  const item = items[at]
+  if (item === undefined) return
+  const isLast = at === items.length - 1
+  readMark(context, request, item, isLast, () => readMarks(context, request, items, at + 1))
+}
+
+function readMark(
+  context: Context,
+  request: SendRequest,
+  item: Receipt,
+  isAnswered: boolean,
+  next: () => void,
+): void {
   const { ingress, connection, packetId, bytes } = context
   const user = item.peer as Uint8Array
   const me = connection.principal.account.user
@@ -203,7 +219,7 @@ function readMark(context: Context, request: SendRequest, item: Receipt, isAnswe
   withRoute(ingress, connection, keyOf(user), resolve, (route) => {
     if (route?.account === undefined) {
       if (isAnswered) refuse(context, refusal(route?.error ?? 'storage_unavailable', request.stamp))
-      return
+      return next()
     }
     const forPeer = receiptBytes({ peer: me, read: item.read, played: item.played })
     const forOwn = receiptBytes({ peer: user, read: item.read, played: item.played, own: true })
@@ -225,5 +241,6 @@ function readMark(context: Context, request: SendRequest, item: Receipt, isAnswe
       ],
     })
     join(ingress, { connection, packetId: isAnswered ? packetId : 0, bytes, envelope, refused: undefined })
+    next()
   })
 }

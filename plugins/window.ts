@@ -46,11 +46,15 @@ export function createPump(state: InboxState): Pump {
   }
 }
 
+/** Every slot is taken, or the oldest row is so far behind that its place in the ring would be. */
+export function isWindowFull(flow: Flow, pump: Pump): boolean {
+  return pump.open >= flow.windowRows || (pump.ring.length > 0 && pump.next - pump.oldest >= pump.ring.length)
+}
+
 export function hasRoom(flow: Flow, connection: Connection): boolean {
   const pump = connection.pump as Pump
-  const isFull = pump.open >= flow.windowRows || (pump.ring.length > 0 && pump.next - pump.oldest >= pump.ring.length)
   const isSlow = connection.wire.bufferedBytes() > limits.socketBufferBytesMax
-  if (!isFull && !isSlow) return true
+  if (!isSlow && !isWindowFull(flow, pump)) return true
   pump.state = 'full'
   pump.again = true
   if (pump.fullSinceMs === 0) pump.fullSinceMs = flow.ports.now()

@@ -2,7 +2,9 @@
  * MQTT 3.1.1 control packets as bytes: the few that the broker reads and writes by hand. Pure.
  * Clause numbers are those of the OASIS standard of 29 October 2014.
  */
-import { isUtf8 } from 'node:buffer'
+
+/** Refuses what is not UTF-8 (overlong forms and surrogates too) and keeps a byte order mark visible. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 export const CONNECT = 1
 export const PUBLISH = 3
@@ -35,8 +37,10 @@ export interface Connect {
 /** Why a CONNECT was not understood; `returnCode` 0 means close without CONNACK. */
 export interface ConnectFault {
   returnCode: number
-  reason: 'protocol_version' | 'malformed_packet'
+  reason: 'protocol_version' | 'malformed_packet' | 'bad_utf8'
 }
+/** Why a SUBSCRIBE or UNSUBSCRIBE was not understood. */
+export type FilterFault = 'malformed_packet' | 'bad_utf8' | 'bad_packet_id' | 'bad_subscribe'
 export interface Filter {
   topic: string
   qos: number
@@ -104,17 +108,41 @@ export function connack(returnCode: number): Uint8Array {
 }
 
 /**
- * Reads a length-prefixed UTF-8 string (1.5.3): undefined when truncated, not UTF-8, or with U+0000, U+FEFF or not
- * NFC.
+ * A text of MQTT (1.5.3): undefined when the bytes are not UTF-8, have U+0000 or U+FEFF, or are not in normal form C,
+ * so that no two topics look alike and differ.
  */
-function readString(frame: Buffer, at: number): string | undefined {
+export function readText(raw: Uint8Array): string | undefined {
+  let text: string
+  try {
+    text = utf8.decode(raw)
+  } catch {
+    return undefined
+  }
+  return text.includes('\0') || text.includes('\ufeff') || text.normalize('NFC') !== text ? undefined : text
+}
+
+/** Reads on through the body of a whole frame. */
+interface Cursor {
+  readonly frame: Buffer
+  at: number
+  isBadText: boolean
+}
+
+/** Bytes behind a length of two bytes; undefined when they are cut off. */
+function nextBytes(cursor: Cursor): Buffer | undefined {
+  const { frame, at } = cursor
   if (at + 2 > frame.length) return undefined
   const end = at + 2 + frame.readUInt16BE(at)
   if (end > frame.length) return undefined
-  const raw = frame.subarray(at + 2, end)
-  if (!isUtf8(raw)) return undefined
-  const text = raw.toString('utf8')
-  if (text.includes('\0') || text.includes('\ufeff') || text.normalize('NFC') !== text) return undefined
+  cursor.at = end
+  return frame.subarray(at + 2, end)
+}
+
+function nextText(cursor: Cursor): string | undefined {
+  const raw = nextBytes(cursor)
+  if (raw === undefined) return undefined
+  const text = readText(raw)
+  if (text === undefined) cursor.isBadText = true
   return text
 }
 
@@ -126,76 +154,70 @@ export function bodyAt(frame: Uint8Array): number {
 }
 
 const MALFORMED: ConnectFault = { returnCode: 0, reason: 'malformed_packet' }
+const BAD_TEXT: ConnectFault = { returnCode: 0, reason: 'bad_utf8' }
 
 /** Reads a whole CONNECT frame (3.1). Protocol 3.1.1 only: level 4, name "MQTT"; others get CONNACK 1. */
 export function parseConnect(frame: Buffer): Connect | ConnectFault {
-  let at = bodyAt(frame)
-  const name = readString(frame, at)
-  if (name === undefined || (name !== 'MQTT' && name !== 'MQIsdp')) return MALFORMED
-  at += 2 + name.length
+  const cursor: Cursor = { frame, at: bodyAt(frame), isBadText: false }
+  const fault = () => (cursor.isBadText ? BAD_TEXT : MALFORMED)
+  const name = nextText(cursor)
+  if (name !== 'MQTT' && name !== 'MQIsdp') return fault()
+  const { at } = cursor
   if (at + 4 > frame.length) return MALFORMED
   if (name !== 'MQTT' || frame[at] !== 4) return { returnCode: CONNACK_PROTOCOL, reason: 'protocol_version' }
   const flags = frame[at + 1] as number
   const keepaliveS = frame.readUInt16BE(at + 2)
-  at += 4
-  const willFlag = (flags & 4) !== 0
-  const willQos = (flags >>> 3) & 3
-  if ((flags & 1) !== 0 || willQos === 3) return MALFORMED
-  if (!willFlag && (flags & 0x38) !== 0) return MALFORMED
-  if ((flags & 0x40) !== 0 && (flags & 0x80) === 0) return MALFORMED
-  const clientId = readString(frame, at)
-  if (clientId === undefined) return MALFORMED
-  at += 2 + Buffer.byteLength(clientId)
+  cursor.at += 4
+  if (!areFlagsSound(flags)) return MALFORMED
+  const clientId = nextText(cursor)
+  if (clientId === undefined) return fault()
   let will: Connect['will']
-  if (willFlag) {
-    const topic = readString(frame, at)
-    if (topic === undefined) return MALFORMED
-    at += 2 + Buffer.byteLength(topic)
-    if (at + 2 > frame.length) return MALFORMED
-    const bytes = frame.readUInt16BE(at)
-    at += 2 + bytes
-    if (at > frame.length) return MALFORMED
-    will = { topic, qos: willQos, retain: (flags & 0x20) !== 0, bytes }
+  if ((flags & 4) !== 0) {
+    const topic = nextText(cursor)
+    const bytes = topic === undefined ? undefined : nextBytes(cursor)?.length
+    if (topic === undefined || bytes === undefined) return fault()
+    will = { topic, qos: (flags >>> 3) & 3, retain: (flags & 0x20) !== 0, bytes }
   }
   let username: string | undefined
-  if (flags & 0x80) {
-    username = readString(frame, at)
-    if (username === undefined) return MALFORMED
-    at += 2 + Buffer.byteLength(username)
+  if ((flags & 0x80) !== 0) {
+    username = nextText(cursor)
+    if (username === undefined) return fault()
   }
   let password: Uint8Array | undefined
-  if (flags & 0x40) {
-    if (at + 2 > frame.length) return MALFORMED
-    const end = at + 2 + frame.readUInt16BE(at)
-    if (end > frame.length) return MALFORMED
-    password = frame.subarray(at + 2, end)
-    at = end
+  if ((flags & 0x40) !== 0) {
+    password = nextBytes(cursor)
+    if (password === undefined) return MALFORMED
   }
-  if (at !== frame.length) return MALFORMED
+  if (cursor.at !== frame.length) return MALFORMED
   return { clientId, clean: (flags & 2) !== 0, keepaliveS, username, password, will }
 }
 
-/**
- * Reads the filters of a whole SUBSCRIBE or UNSUBSCRIBE frame (3.8, 3.10). Undefined when malformed: packet id 0,
- * empty list, truncated, reserved bits or QoS 3, a string that is not well-formed.
- */
-export function parseFilters(frame: Buffer, subscribe: boolean): Filter[] | undefined {
-  let at = bodyAt(frame)
-  if (at + 2 > frame.length || frame.readUInt16BE(at) === 0) return undefined
-  at += 2
+/** No reserved flag, no QoS 3, nothing said of a will that is not there, no password without a user name (3.1.2). */
+function areFlagsSound(flags: number): boolean {
+  if ((flags & 1) !== 0 || (flags & 0x18) === 0x18) return false
+  if ((flags & 4) === 0 && (flags & 0x38) !== 0) return false
+  return (flags & 0x40) === 0 || (flags & 0x80) !== 0
+}
+
+/** Reads the filters of a whole SUBSCRIBE or UNSUBSCRIBE frame (3.8, 3.10); at least one, none of them empty. */
+export function parseFilters(frame: Buffer, subscribe: boolean): Filter[] | FilterFault {
+  const cursor: Cursor = { frame, at: bodyAt(frame), isBadText: false }
+  if (cursor.at + 2 > frame.length) return 'malformed_packet'
+  if (frame.readUInt16BE(cursor.at) === 0) return 'bad_packet_id'
+  cursor.at += 2
   const filters: Filter[] = []
-  while (at < frame.length) {
-    const topic = readString(frame, at)
-    if (topic === undefined || topic.length === 0) return undefined
-    at += 2 + Buffer.byteLength(topic)
+  while (cursor.at < frame.length) {
+    const topic = nextText(cursor)
+    if (topic === undefined) return cursor.isBadText ? 'bad_utf8' : 'malformed_packet'
+    if (topic === '') return 'bad_subscribe'
     if (!subscribe) {
       filters.push({ topic, qos: 0, qosAt: -1 })
       continue
     }
-    const qos = frame[at]
-    if (qos === undefined || qos > 2) return undefined
-    filters.push({ topic, qos, qosAt: at })
-    at++
+    const qos = frame[cursor.at]
+    if (qos === undefined || qos > 2) return 'malformed_packet'
+    filters.push({ topic, qos, qosAt: cursor.at })
+    cursor.at++
   }
-  return filters.length > 0 ? filters : undefined
+  return filters.length > 0 ? filters : 'bad_subscribe'
 }

@@ -4,7 +4,7 @@
  */
 import type { Inbox, Mark, RequestRecord, Row } from '../../core/ports.ts'
 import { ackBytesMax, STATE_BYTES_MAX, writeAck, writeDrop, writeState } from './journal.ts'
-import { bytesOf, prepared, type Store, stateOf } from './store.ts'
+import { bytesOf, markUpTo, prepared, type Store, stateOf } from './store.ts'
 import {
   ACKED,
   type DeviceState,
@@ -25,14 +25,14 @@ const PAGE_BYTES_MAX = 1 << 20
 /** B2: 63 slots of 1,024 packet ids. */
 const SLOTS = 63
 
-const MARK = 'SELECT up_to FROM marks WHERE by_user = ? AND peer = ?'
 const SETTLED_PAGE = `SELECT seq, sub, kind, peer, expires_ms, body FROM settled
   WHERE device = ? AND (seq > ? OR (seq = ? AND sub > ?)) AND seq >= ? ORDER BY seq, sub LIMIT ?`
 
 function settledPage(store: Store, device: DeviceState, seq: number, sub: number, limit: number): TailRow[] {
   const rows: TailRow[] = []
   let bytes = 0
-  for (const found of prepared(store.reader, SETTLED_PAGE).iterate(device.id, seq, seq, sub, seq, limit)) {
+  for (const found of prepared(store.reader, SETTLED_PAGE).iterate(device.id, seq, seq, sub, seq, limit + (device.leaving?.size ?? 0))) {
+    if (device.leaving?.has(found['seq'] as number)) continue
     const source = found['body'] as Uint8Array
     rows.push({
       device: device.id,
@@ -48,7 +48,7 @@ function settledPage(store: Store, device: DeviceState, seq: number, sub: number
       state: SETTLED,
     })
     bytes += source.length
-    if (bytes > PAGE_BYTES_MAX) break
+    if (rows.length === limit || bytes > PAGE_BYTES_MAX) break
   }
   return rows
 }
@@ -58,7 +58,7 @@ function tailPage(store: Store, device: DeviceState, seq: number, sub: number, l
   let bytes = 0
   for (let i = firstAbove(device, seq, sub); i < device.rows.length && rows.length < limit; i++) {
     const row = device.rows[i] as TailRow
-    if (row.state !== LIVE && row.state !== MOVING) continue
+    if ((row.state !== LIVE && row.state !== MOVING) || device.leaving?.has(row.seq)) continue
     const source = row.chunk && bytesOf(store, row.chunk)
     if (source === undefined) return rows
     row.source = source
@@ -94,8 +94,12 @@ function acknowledge(
   const device = stateOf(store, id)
   const chunk = commits.reserve(ackBytesMax(rows.length, stamps.length, marks.length))
   chunk.used = writeAck(chunk.bytes as Buffer, chunk.used, id, rows, stamps, marks)
+  const leaving: { seq: number; statement: number }[] = []
   for (const row of rows as readonly TailRow[]) {
-    if (row.state === MOVING || row.state === SETTLED) commits.run('deleteSettled', id, row.seq, row.sub)
+    if (row.state === MOVING || row.state === SETTLED) {
+      leaving.push({ seq: row.seq, statement: commits.run('deleteSettled', id, row.seq, row.sub) })
+      device.leaving = (device.leaving ?? new Set()).add(row.seq)
+    }
     if (row.state === LIVE) row.state = ACKED
   }
   const ended: TailRecord[] = []
@@ -109,12 +113,19 @@ function acknowledge(
   for (const mark of marks) {
     const key = mark.by + mark.peer
     const pending = tail.pendingMarks.get(key)
-    if (pending === undefined || pending.upTo < mark.upTo) tail.pendingMarks.set(key, { ...mark, chunk })
+    // What was said before, by another device of the user, is not said again: nothing has to wait for it.
+    const isNews = pending === undefined ? mark.upTo > markUpTo(store, mark.by, mark.peer) : mark.upTo > pending.upTo
+    if (isNews) tail.pendingMarks.set(key, { ...mark, chunk })
   }
-  commits.after((fault) => {
+  commits.after((fault, changes) => {
+    for (const { seq, statement } of leaving) {
+      device.leaving?.delete(seq)
+      // A row may be acknowledged twice, from two pages: it counts once.
+      device.settledRows -= changes[statement] ?? 0
+    }
+    if (device.leaving?.size === 0) device.leaving = undefined
     for (const row of rows as readonly TailRow[]) {
       if (fault === undefined) {
-        if (row.state === SETTLED) device.settledRows--
         endRow(tail, device, row, GONE)
       } else if (row.state === ACKED) row.state = LIVE
     }
@@ -127,7 +138,7 @@ function acknowledge(
 
 /** Writes the device's flags as they are now. */
 function saveFlags(store: Store, device: DeviceState, urgent: boolean): Promise<void> {
-  device.dirty = true
+  store.tail.dirty.add(device)
   const chunk = store.commits.reserve(STATE_BYTES_MAX)
   chunk.used = writeState(chunk.bytes as Buffer, chunk.used, device.id, device)
   return new Promise((resolve, reject) => {
@@ -179,11 +190,7 @@ export function createInbox(store: Store): Inbox {
       return device.slot
     },
     page: async (id, seq, sub, limit) => page(store, id, seq, sub, limit),
-    async markOf(by, peer) {
-      const known = store.tail.marks.get(by + peer)
-      if (known !== undefined) return known.upTo
-      return (prepared(store.reader, MARK).get(by, peer)?.['up_to'] as number | undefined) ?? 0
-    },
+    markOf: async (by, peer) => markUpTo(store, by, peer),
     acknowledge: (id, rows, stamps, marks) => acknowledge(store, id, rows, stamps, marks),
     close(id, sentSeq) {
       const device = stateOf(store, id)

@@ -2,7 +2,9 @@
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import type { Clock, Directory, Inbox, Intake, Mark } from '../../core/ports.ts'
+import { Worker } from 'node:worker_threads'
+import type { Backlog, Clock, Directory, Inbox, Intake, Mark } from '../../core/ports.ts'
+import { createBacklog } from './backlog.ts'
 import { openCommits } from './commits.ts'
 import { createDirectory } from './directory.ts'
 import { watchDisk } from './disk.ts'
@@ -12,11 +14,11 @@ import { lockFolder } from './lock.ts'
 import { recoverTail } from './recover.ts'
 import { MIGRATIONS, PRAGMAS } from './schema.ts'
 import { startMover } from './settle.ts'
-import { prepared, type Store, type StoreLimits } from './store.ts'
+import { markUpTo, prepared, type Store, type StoreLimits } from './store.ts'
 import { type Chunk, createTail } from './tail.ts'
 import { checkWal } from './wal-check.ts'
 
-export interface StoreFacts {
+export type StoreFacts = {
   /** Inbox rows in the tail, and those that were settled. */
   readonly tailRows: number
   readonly settledRows: number
@@ -32,6 +34,7 @@ export interface StoreFacts {
 export interface SqliteStore {
   readonly intake: Intake
   readonly inbox: Inbox
+  readonly backlog: Backlog
   readonly directory: Directory
   /** Marks that were acknowledged before a crash and not appended: the caller appends them. */
   readonly pendingMarks: readonly Mark[]
@@ -39,8 +42,6 @@ export interface SqliteStore {
   facts(): StoreFacts
   close(): Promise<void>
 }
-
-const MOVE_EVERY_MS = 1_000
 
 /** Brings the schema up to date. Refuses a database that a newer version wrote. */
 function migrate(file: string): void {
@@ -67,6 +68,26 @@ function hasLostLog(file: string): boolean {
   const kept = `${file}-wal-damaged`
   if (checkWal(file) === 'damaged') copyFileSync(`${file}-wal`, kept)
   return existsSync(kept)
+}
+
+/** Marks that the tail left pending, without those that another device of the user had outrun before. */
+function unsaidMarks(store: Store): Mark[] {
+  const { pendingMarks } = store.tail
+  for (const [key, { by, peer, upTo }] of pendingMarks) {
+    if (upTo <= markUpTo(store, by, peer)) pendingMarks.delete(key)
+  }
+  return [...pendingMarks.values()]
+}
+
+/** Checkpoints run in a thread of their own. Returns how to stop it. */
+function startCheckpoints(file: string, onFatal: (error: Error) => void): () => Promise<void> {
+  const thread = new Worker(new URL('./checkpoint-thread.ts', import.meta.url), { workerData: { file } })
+  thread.on('error', (error) => onFatal(error as Error))
+  return async () => {
+    const ended = new Promise((resolve) => thread.once('exit', resolve))
+    thread.postMessage('close')
+    await ended
+  }
 }
 
 const countOf = (reader: DatabaseSync, name: string): number =>
@@ -138,12 +159,14 @@ async function openLocked(
       free,
     })
   })
-  const stopMover = startMover(store, MOVE_EVERY_MS)
+  const stopCheckpoints = startCheckpoints(file, onFatal)
+  const stopMover = startMover(store, limits.moveEveryMs)
   return {
     intake: createIntake(store),
     inbox: createInbox(store),
+    backlog: createBacklog(store),
     directory: createDirectory(store),
-    pendingMarks: [...tail.pendingMarks.values()],
+    pendingMarks: unsaidMarks(store),
     facts: () => ({
       tailRows: tail.liveRows,
       settledRows: countOf(reader, 'settled_rows'),
@@ -156,6 +179,7 @@ async function openLocked(
     async close() {
       stopDisk()
       await stopMover()
+      await stopCheckpoints()
       await commits.close()
       reader.close()
     },

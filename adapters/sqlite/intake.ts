@@ -140,7 +140,7 @@ function show(store: Store, draft: Draft): void {
     const sender = tail.devices.get(envelope.device)
     if (sender !== undefined && envelope.dedupe !== DEDUPE_NONE) {
       sender.durableStamp = envelope.stamp
-      sender.dirty = true
+      tail.dirty.add(sender)
       // It is known since it was decided; now it counts in its chunk.
       if (record !== undefined && record.state === LIVE) holdRecord(record)
     }
@@ -161,6 +161,9 @@ function undo(store: Store, draft: Draft): void {
     }
   }
 }
+
+/** Marks and `expired` let the store shrink: a full disk does not stop them (C3). */
+const isOwn = (envelope: Envelope): boolean => envelope.device === ''
 
 const isFull = (store: Store): boolean => store.tail.liveRows >= store.limits.tailRowsMax
 
@@ -202,7 +205,8 @@ export function createIntake(store: Store): Intake {
     append(_shard, batch) {
       return new Promise((resolve, reject) => {
         const refusal = store.refusal
-        if (refusal !== undefined) return reject(new IntakeFault(refusal, `the store refuses new work: ${refusal}`))
+        const isRefused = refusal === 'corrupt_store' || (refusal === 'disk_full' && !batch.every(isOwn))
+        if (isRefused) return reject(new IntakeFault(refusal, `the store refuses new work: ${refusal}`))
         if (store.waiting.length === 0 && !isFull(store)) return join(batch, resolve, reject)
         store.waiting.push(() => join(batch, resolve, reject))
         store.onGrowth()

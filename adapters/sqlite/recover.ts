@@ -61,7 +61,7 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       const sender = deviceOf(tail, device)
       sender.lastStamp = Math.max(sender.lastStamp, stamp)
       sender.durableStamp = sender.lastStamp
-      sender.dirty = true
+      tail.dirty.add(sender)
       if (dedupe !== DEDUPE_RECORD) return
       const record = { device, stamp, hash, seq, peer, chunk, state: LIVE }
       pushRecord(sender, record)
@@ -84,7 +84,8 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       }
     },
     state(id, flags) {
-      Object.assign(deviceOf(tail, id), flags, { dirty: true })
+      const device = Object.assign(deviceOf(tail, id), flags, { flagged: true })
+      tail.dirty.add(device)
     },
     drop(id) {
       const device = deviceOf(tail, id)

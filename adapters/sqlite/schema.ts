@@ -36,8 +36,8 @@ export const MIGRATIONS: readonly string[] = [
    CREATE TABLE grants (owner BLOB NOT NULL, peer BLOB NOT NULL, PRIMARY KEY (owner, peer)) STRICT, WITHOUT ROWID;`,
 ]
 
-export const PRAGMAS = `PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-  PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;`
+export const PRAGMAS = `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+  PRAGMA wal_autocheckpoint = 0; PRAGMA busy_timeout = 2000; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;`
 
 /** Statements of the writer thread by name. */
 export const STATEMENTS = {

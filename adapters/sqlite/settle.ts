@@ -4,7 +4,7 @@
  * spoke of. Bounded by `moveRowsMax` a transaction. A row leaves the memory only when the move has committed.
  */
 import { resumeWaiting } from './intake.ts'
-import { isIdle, type Store, trimCache } from './store.ts'
+import { isIdle, type Store, stateOf, trimCache } from './store.ts'
 import {
   ACKED,
   type Chunk,
@@ -34,15 +34,22 @@ function isBusy(chunk: Chunk): boolean {
   return chunk.rows.some((row) => row.state === ACKED) || chunk.records.some((record) => record.state === ACKED)
 }
 
-/** The chunks that can go now: dead ones, and old ones (all of them when the tail is half full) up to the bound. */
+const isCrowdedBy = (rows: number, store: Store): boolean => rows > store.limits.tailRowsMax / 2
+
+/**
+ * The chunks that can go now: dead ones, and old ones (all of them when the tail is half full) up to the bound. Nothing
+ * before the oldest is old enough or the memory asks for it: saving all states each second costs more than it frees.
+ */
 function chooseFront(store: Store): Front {
   const { tail, limits } = store
   let pinned = Number.POSITIVE_INFINITY
   for (const mark of tail.pendingMarks.values()) pinned = Math.min(pinned, mark.chunk?.id ?? pinned)
-  const isCrowded = tail.liveRows > limits.tailRowsMax / 2
+  const isCrowded = isCrowdedBy(tail.liveRows, store)
   const bornMax = isCrowded ? Number.POSITIVE_INFINITY : store.now() - limits.settleAfterMs
   const rowsMax = limits.moveRowsMax * (isCrowded ? CROWDED_FACTOR : 1)
   const front: Front = { chunks: [], rows: [], records: [] }
+  const isDue = (tail.chunks[0]?.bornMs ?? Number.POSITIVE_INFINITY) <= bornMax
+  if (!isDue && !isCrowdedBy(tail.heldRows, store)) return front
   for (const chunk of tail.chunks) {
     if (chunk.id >= pinned || (chunk.live > 0 && chunk.bornMs > bornMax) || isBusy(chunk)) break
     if (front.chunks.length > 0 && front.rows.length + chunk.live > rowsMax) break
@@ -85,13 +92,14 @@ function moveJob(front: Front): MoveJob {
 function saveStates(store: Store): DeviceState[] {
   const { commits, tail } = store
   const saved: DeviceState[] = []
-  for (const device of tail.devices.values()) {
-    if (!device.dirty) continue
+  for (const device of tail.dirty) {
+    // What the tail did not speak of stands in the table: it is read before it is written over.
+    stateOf(store, device.id)
     const { id, durableStamp, slot, subscribed, open, sentSeq } = device
     commits.run('putInbox', id, durableStamp, slot, subscribed ? 1 : 0, open ? 1 : 0, sentSeq)
-    device.dirty = false
     saved.push(device)
   }
+  tail.dirty.clear()
   for (const key of tail.dirtyMarks) {
     const mark = tail.marks.get(key)
     if (mark !== undefined) commits.run('putMark', mark.by, mark.peer, mark.upTo)
@@ -115,6 +123,7 @@ function finish(store: Store, front: Front): void {
   for (const record of front.records) if (record.state === MOVING) record.state = SETTLED
   tail.chunks.splice(0, front.chunks.length)
   for (const chunk of front.chunks) {
+    tail.heldRows -= chunk.rows.length
     for (const row of chunk.rows) forget(store, row.device)
     for (const record of chunk.records) forget(store, record.device)
   }
@@ -122,7 +131,7 @@ function finish(store: Store, front: Front): void {
 
 function forget(store: Store, id: string): void {
   const device = store.tail.devices.get(id)
-  if (device !== undefined && isIdle(device)) store.tail.devices.delete(id)
+  if (device !== undefined && isIdle(store, device)) store.tail.devices.delete(id)
 }
 
 function settle(store: Store): Promise<boolean> {
@@ -145,7 +154,7 @@ function settle(store: Store): Promise<boolean> {
       else {
         for (const row of front.rows) if (row.state === MOVING) row.state = LIVE
         for (const record of front.records) if (record.state === MOVING) record.state = LIVE
-        for (const device of saved) device.dirty = true
+        for (const device of saved) tail.dirty.add(device)
       }
       trimCache(store)
       resumeWaiting(store)
@@ -168,7 +177,7 @@ export function startMover(store: Store, everyMs: number): () => Promise<void> {
     else running = run().finally(() => (running = undefined))
   }
   store.onGrowth = () => {
-    if (running === undefined && store.tail.liveRows > store.limits.tailRowsMax / 2) kick()
+    if (running === undefined && isCrowdedBy(store.tail.heldRows, store)) kick()
   }
   const timer = setInterval(kick, everyMs)
   return async () => {

@@ -23,6 +23,8 @@ export interface StoreLimits {
   /** Rows older than this move from the tail to `settled`. */
   settleAfterMs: number
   moveRowsMax: number
+  /** The mover looks so often. */
+  moveEveryMs: number
   diskFreeBytesMin: number
   diskReserveBytes: number
 }
@@ -82,7 +84,7 @@ function load(store: Store, device: DeviceState): void {
   const row = prepared(reader, INBOX).get(device.id) as Record<string, number> | undefined
   if (row !== undefined) {
     device.lastStamp = Math.max(device.lastStamp, row['last_stamp'] as number)
-    if (!device.dirty) {
+    if (!device.flagged) {
       device.slot = row['slot'] as number
       device.subscribed = row['subscribed'] === 1
       device.open = row['open'] === 1
@@ -115,6 +117,15 @@ function load(store: Store, device: DeviceState): void {
   }
 }
 
+const MARK = 'SELECT up_to FROM marks WHERE by_user = ? AND peer = ?'
+
+/** The delivered mark of (by, peer) that was appended last; 0 for none. */
+export function markUpTo(store: Store, by: string, peer: string): number {
+  const known = store.tail.marks.get(by + peer)
+  if (known !== undefined) return known.upTo
+  return (prepared(store.reader, MARK).get(by, peer)?.['up_to'] as number | undefined) ?? 0
+}
+
 /** Bytes of a chunk: from the cache, or read back. Undefined when a move has taken its rows to `settled` meanwhile. */
 export function bytesOf(store: Store, chunk: Chunk): Buffer | undefined {
   if (chunk.bytes !== undefined) return chunk.bytes
@@ -136,8 +147,10 @@ export function trimCache(store: Store): void {
 }
 
 /** Nothing in memory is needed beyond what the tables say. */
-export function isIdle(device: DeviceState): boolean {
-  if (device.connected || device.dirty || device.head < device.rows.length) return false
+export function isIdle(store: Store, device: DeviceState): boolean {
+  if (device.connected || store.tail.dirty.has(device) || device.head < device.rows.length) return false
+  // A number that is on its way to the disk is known here alone.
+  if (device.lastStamp !== device.durableStamp || device.leaving !== undefined) return false
   for (const record of device.records) if (record.state === LIVE) return false
   return true
 }

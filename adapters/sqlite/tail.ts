@@ -44,11 +44,15 @@ export interface DeviceState {
   durableStamp: number
   slot: number
   subscribed: boolean
+  /** The flags below were read from the tail: what the table says of them is older. */
+  flagged: boolean
   /** A connection was given a slot and did not close yet. */
   open: boolean
   sentSeq: number
   settledMaxSeq: number
   settledRows: number
+  /** Rows of `settled` that are acknowledged, by seq; the commit is under way. */
+  leaving: Set<number> | undefined
   /** Rows in position order; those before `head` are dead or settled. */
   rows: TailRow[]
   head: number
@@ -56,8 +60,6 @@ export interface DeviceState {
   records: TailRecord[]
   recordsHead: number
   recordsWaiting: number
-  /** Changed since the last checkpoint. */
-  dirty: boolean
   connected: boolean
 }
 
@@ -74,6 +76,10 @@ export interface Tail {
   readonly dirtyMarks: Set<string>
   lastSeq: number
   liveRows: number
+  /** Rows of all chunks, dead ones too: what the memory holds. */
+  heldRows: number
+  /** Devices whose state is not in the table as it is. */
+  readonly dirty: Set<DeviceState>
   nextChunkId: number
 }
 
@@ -86,6 +92,8 @@ export function createTail(): Tail {
     dirtyMarks: new Set(),
     lastSeq: 0,
     liveRows: 0,
+    heldRows: 0,
+    dirty: new Set(),
     nextChunkId: 1,
   }
 }
@@ -98,16 +106,17 @@ export function createDeviceState(id: string): DeviceState {
     durableStamp: 0,
     slot: -1,
     subscribed: false,
+    flagged: false,
     open: false,
     sentSeq: 0,
     settledMaxSeq: 0,
     settledRows: 0,
+    leaving: undefined,
     rows: [],
     head: 0,
     records: [],
     recordsHead: 0,
     recordsWaiting: 0,
-    dirty: false,
     connected: false,
   }
 }
@@ -123,6 +132,7 @@ export function addRow(tail: Tail, device: DeviceState, row: TailRow): void {
   row.chunk.rows.push(row)
   row.chunk.live++
   tail.liveRows++
+  tail.heldRows++
 }
 
 /** A record from here on; stamps only rise. */

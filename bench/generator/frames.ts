@@ -36,9 +36,9 @@ export function connectFrame(login: Login, clean: boolean, keepaliveS: number): 
   return frame(0x10, ...parts)
 }
 
-/** SUBSCRIBE with packet id 65535 (slots never reach it) and one filter, QoS 1. */
+/** SUBSCRIBE with one filter, QoS 1. Packet id 1: slots use it too, but not before the SUBACK. */
 export function subscribeFrame(filter: string): Buffer {
-  return frame(0x82, Buffer.from([255, 255]), text(filter), Buffer.from([1]))
+  return frame(0x82, Buffer.from([0, 1]), text(filter), Buffer.from([1]))
 }
 
 export type PublishTemplate = {

@@ -16,7 +16,7 @@ export const ejabberd = plainBroker({
   command: async (dataDir, mqttPort) => {
     const config = join(dataDir, 'ejabberd.yml')
     const spool = join(dataDir, 'spool')
-    mkdirSync(spool)
+    mkdirSync(spool, { recursive: true })
     writeFileSync(
       config,
       [

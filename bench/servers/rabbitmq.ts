@@ -1,10 +1,13 @@
 /** RabbitMQ with rabbitmq_mqtt, durable queues. It needs the Erlang name daemon and gets its own, on a free port. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { plainBroker } from './plain.ts'
 import { debianVersion, freePort, type ServerKind } from './server.ts'
 
+const EPMD_POLL_MS = 5
 const COMMAND = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 
 const broker = plainBroker({
@@ -58,6 +61,8 @@ export const rabbitmq: ServerKind = {
     const endEpmd = (): void => void epmd.kill('SIGKILL')
     process.once('exit', endEpmd)
     try {
+      // A node that finds no name daemon would start one that outlives it.
+      while (!(await accepts(Number(epmdPort)))) await delay(EPMD_POLL_MS)
       const server = await broker.start({ ...options, env: { ...options.env, ERL_EPMD_PORT: epmdPort } })
       return { ...server, stop: () => endBoth(server.stop, epmd), kill: () => endBoth(server.kill, epmd) }
     } catch (error) {
@@ -70,4 +75,16 @@ export const rabbitmq: ServerKind = {
 async function endBoth(end: () => Promise<void>, epmd: ChildProcess): Promise<void> {
   await end()
   epmd.kill('SIGKILL')
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const answer = (listening: boolean): void => {
+      socket.destroy()
+      resolve(listening)
+    }
+    socket.once('connect', () => answer(true))
+    socket.once('error', () => answer(false))
+  })
 }

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { closeConnection, openConnection } from '../generator/connection.ts'
 import type { Fleet, Path, Shape } from '../generator/fleet.ts'
 import type { Login } from '../generator/frames.ts'
+import { readProcess, withChildren } from '../process-cost.ts'
 
 export type RunningServer = {
   mqttPort: number
@@ -79,9 +80,12 @@ export async function launch(options: Launch): Promise<Launched> {
     child.once('error', end)
   })
   const end = async (signal: NodeJS.Signals): Promise<void> => {
-    child.kill(signal)
-    const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX)
+    const tree = treeOf(child)
+    if (signal === 'SIGKILL') killTree(child)
+    else child.kill(signal)
+    const late = setTimeout(() => killTree(child), STOP_MS_MAX)
     await ended
+    while (tree.some(isAlive)) await delay(POLL_MS)
     clearTimeout(late)
   }
   const limitMs = options.readyMsMax ?? 60_000
@@ -104,9 +108,29 @@ function endWithBench(): void {
   if (armed) return
   armed = true
   process.on('exit', () => {
-    for (const child of running) child.kill('SIGKILL')
+    for (const child of running) killTree(child)
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130))
+}
+
+function treeOf(child: ChildProcess): number[] {
+  return child.pid === undefined ? [] : withChildren([child.pid])
+}
+
+/** Some servers are a shell that waits for the server proper: all of them die, children included. */
+function killTree(child: ChildProcess): void {
+  for (const pid of treeOf(child)) {
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // it ended by itself meanwhile
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  const stat = readProcess(pid, 'stat')
+  return stat !== '' && !/\) Z /.test(stat)
 }
 
 function logEnd(path: string): string {

@@ -3,7 +3,7 @@
  * nothing is checked: a length, a flag or a text is what it is told to be.
  */
 
-type Part = Uint8Array | string | number
+export type Part = Uint8Array | string | number
 
 /** Bytes after each other: numbers are single bytes, texts are UTF-8 without a length. */
 export function join(...parts: readonly Part[]): Buffer {

@@ -1,7 +1,7 @@
 /** Hostile first packets and CONNECTs (reliability rows: MQTT packet level). */
 import { limits } from '../../topics/limits.ts'
 import { OBSERVER_PASSWORD } from '../world/world.ts'
-import { type ConnectParts, connectBytes, join, packet, publishBytes, subscribeBytes, text, u16 } from './bytes.ts'
+import { type ConnectParts, connectBytes, join, type Part, packet, publishBytes, subscribeBytes, text, u16 } from './bytes.ts'
 import { type Attack, CANARY, type Cast } from './scene.ts'
 
 const NOBODY = { as: 'nobody' } as const
@@ -57,7 +57,7 @@ function refused(code: number, counted: Attack['counted'], name: string, bytes: 
 }
 
 const body =
-  (...parts: Parameters<typeof join>) =>
+  (...parts: readonly Part[]) =>
   () =>
     packet(0x10, text('MQTT'), 4, ...parts)
 

@@ -18,7 +18,7 @@ function closed(counted: Attack['counted'], name: string, bytes: Attack['bytes']
   return { as, name, bytes, answer: 'close', counted }
 }
 
-const malformed = (name: string, ...bytes: Parameters<typeof join>): Attack =>
+const malformed = (name: string, ...bytes: readonly Part[]): Attack =>
   closed('malformed_packet', name, () => join(...bytes))
 
 export const foreignTypes: readonly Attack[] = [

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { numbered } from '../suites/broker.ts'
 import { startWorld, type TestDevice, type World } from '../world/world.ts'
-import { run, start, whenInstalled, works } from './programs.ts'
+import { isOnPath, run, start, whenInstalled } from './programs.ts'
 
 const WAITING = 3_000
 const SENSORS = 20
-const areThere = works('mosquitto_pub', '--version') && works('mosquitto_sub', '--version')
+const areThere = isOnPath('mosquitto_pub') && isOnPath('mosquitto_sub')
 
 describe('mosquitto_pub and mosquitto_sub', () => {
   whenInstalled(areThere, 'apt-get install mosquitto-clients', () => {

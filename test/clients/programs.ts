@@ -4,10 +4,9 @@ import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable, Writable } from 'node:stream'
 
-/** Whether a command can be run and ends well. */
-export function works(command: string, ...args: string[]): boolean {
-  const { error, status } = spawnSync(command, args)
-  return error === undefined && status === 0
+/** Whether a command is on PATH. How it ends says nothing: some end `--version` with 1. */
+export function isOnPath(command: string): boolean {
+  return spawnSync(command, ['--version']).error === undefined
 }
 
 /**

@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Overrides } from '../../adapters/open.ts'
 import { type Server, startServer } from '../../broker/server.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Clock, Log } from '../../core/ports.ts'
@@ -30,7 +31,9 @@ export interface World extends DeviceMaker {
 export const OBSERVER_PASSWORD = 'observer-of-the-tests'
 
 /** Starts a world; `env` are settings beside the defaults, `now` a clock instead of the real one. */
-export async function startWorld(options: { env?: Record<string, string>; folder?: string } = {}): Promise<World> {
+export async function startWorld(
+  options: { env?: Record<string, string>; folder?: string; overrides?: Overrides } = {},
+): Promise<World> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'heliograph-'))
   const logged: World['logged'] = []
   const fatal: Error[] = []
@@ -42,7 +45,7 @@ export async function startWorld(options: { env?: Record<string, string>; folder
   }
   const now: Clock = () => Date.now() + clock.offsetMs
   const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', OBSERVER_PASSWORD, ...options.env })
-  const start = () => startServer(config, log, (error) => void fatal.push(error), now)
+  const start = () => startServer(config, log, (error) => void fatal.push(error), now, options.overrides)
   const clients: Client[] = []
   // Asked of whatever server runs: `restart` opens another one.
   const devices = makeDevices({

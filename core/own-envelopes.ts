@@ -1,0 +1,90 @@
+/**
+ * Envelopes that the server makes itself (A7): delivered marks, `expired`, notices. No stamp, no record, no PUBACK;
+ * acknowledging what comes of them makes no entry, so there is no loop.
+ */
+import { encodeDelivery, type Receipt, receiptsSize, writeReceiptsDelivery } from '../topics/codec.ts'
+import { inboxTopicOf } from '../topics/topic.ts'
+import { BODY_FRAME, BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from './envelope.ts'
+import type { Device, Ports } from './ports.ts'
+import type { Mark } from './row.ts'
+
+const NOTHING = new Uint8Array(0)
+
+/** The 16 bytes of a user from its key. */
+export const userOfKey = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
+
+function ownEnvelope(source: Uint8Array, targets: readonly Target[], mark: Mark | undefined): Envelope {
+  return {
+    device: '',
+    deviceNumber: 0,
+    stamp: 0,
+    hash: 0,
+    dedupe: DEDUPE_NONE,
+    afterSeq: 0,
+    expiresMs: 0,
+    peer: '',
+    source,
+    targets,
+    bodies: [{ field: 0, start: 0, end: source.length }],
+    mark,
+    verdict: VERDICT_PENDING,
+    seq: 0,
+    lastStamp: 0,
+    rows: [],
+  }
+}
+
+/** A row that is merged with others when it is sent, and says nothing when it is acknowledged. */
+export function markTarget(device: string): Target {
+  return { device, body: BODY_MARK, topic: NOTHING, numbered: false, own: false, peer: NOTHING, receiptTo: '' }
+}
+
+/** What the user `by` is said to have reached, for all `devices` of the other user. `mark` is what that makes known. */
+export function receiptEnvelope(
+  devices: readonly Device[],
+  by: string,
+  said: Partial<Receipt>,
+  mark?: Mark,
+): Envelope {
+  const targets = devices.map(({ id }) => markTarget(id))
+  return ownEnvelope(receiptBytes({ peer: userOfKey(by), ...said }), targets, mark)
+}
+
+/** The notice that about so many messages for a person's device were not kept (B6). */
+export function gapEnvelope(device: string, count: number): Envelope {
+  const topic = Buffer.from(inboxTopicOf(device))
+  const target = { ...markTarget(device), body: BODY_FRAME, topic } as const
+  return ownEnvelope(encodeDelivery({ notice: { gap: count } }), [target], undefined)
+}
+
+/** One receipt as the bytes of a Delivery. */
+export function receiptBytes(said: Partial<Receipt>): Uint8Array {
+  const items = [newReceipt(said)]
+  const bytes = new Uint8Array(receiptsSize(items))
+  writeReceiptsDelivery(bytes, 0, items)
+  return bytes
+}
+
+export function newReceipt(said: Partial<Receipt>): Receipt {
+  return {
+    peer: undefined,
+    group: undefined,
+    delivered: 0,
+    read: 0,
+    played: [],
+    expired: [],
+    accepted: [],
+    member: 0,
+    count: 0,
+    own: false,
+    ...said,
+  }
+}
+
+/** Appends envelopes and, once they are durable, wakes the devices of their rows. Rejects with an IntakeFault. */
+export async function appendOwn(ports: Ports, envelopes: readonly Envelope[]): Promise<void> {
+  await ports.intake.append(0, envelopes)
+  for (const { rows } of envelopes) {
+    for (const row of rows) if (!ports.claims.wake(row.device, row)) row.source = undefined
+  }
+}

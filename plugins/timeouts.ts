@@ -1,0 +1,17 @@
+/** How long the server waits for others: from the table of limits, and shorter where a test waits for the end of it. */
+import { limits } from '../topics/limits.ts'
+
+export interface Timeouts {
+  /** From the accepted socket to a whole CONNECT. */
+  readonly connectMs: number
+  /** For the directory to say whose token it is. */
+  readonly authenticateMs: number
+  /** From a temporary refusal of a thing to the end of its connection. */
+  readonly refusedHoldMs: number
+}
+
+export const timeouts: Timeouts = {
+  connectMs: limits.connectTimeoutMs,
+  authenticateMs: limits.authenticateTimeoutMs,
+  refusedHoldMs: limits.refusedHoldMs,
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import type { ClaimHolder } from '../../core/ports.ts'
+import { ROW_FRAME, type Row } from '../../core/row.ts'
+import type { Opener, Opening } from './opener.ts'
+
+const row = (device: string, seq: number): Row => ({
+  device,
+  seq,
+  sub: 0,
+  kind: ROW_FRAME,
+  peer: '',
+  expiresMs: 0,
+  source: undefined,
+  start: 0,
+  end: 0,
+})
+
+/** Claims of core/ports.ts: every sentence of its comments. */
+export function claimsSuite(open: Opener): void {
+  describe('Claims', () => {
+    let opening: Opening
+    const claims = () => opening.ports.claims
+    const heard: string[] = []
+    const holder = (name: string): ClaimHolder => ({
+      onWake: ({ seq }) => void heard.push(`${name} woken ${seq}`),
+      onLost: (reason) => void heard.push(`${name} lost ${reason}`),
+    })
+    beforeEach(async () => {
+      heard.length = 0
+      opening = await open()
+    })
+    afterEach(() => opening.close())
+
+    it('wakes the holder of the device and no other', () => {
+      claims().claim('a', holder('one'))
+      claims().claim('b', holder('two'))
+      assert.equal(claims().wake('b', row('b', 5)), true)
+      assert.equal(claims().wake('c', row('c', 6)), false)
+      assert.deepEqual(heard, ['two woken 5'])
+    })
+
+    it('tells the previous holder before the new one has the claim, and gives a higher epoch', () => {
+      const first = claims().claim('a', holder('old'))
+      assert.deepEqual(heard, [])
+      const second = claims().claim('a', holder('new'))
+      assert.deepEqual(heard, ['old lost takeover'])
+      assert.ok(second > first)
+      claims().wake('a', row('a', 1))
+      assert.deepEqual(heard, ['old lost takeover', 'new woken 1'])
+    })
+
+    it('takes back a claim of this epoch only', () => {
+      const old = claims().claim('a', holder('old'))
+      const now = claims().claim('a', holder('new'))
+      claims().release('a', old)
+      assert.equal(claims().wake('a', row('a', 1)), true)
+      claims().release('a', now)
+      assert.equal(claims().wake('a', row('a', 2)), false)
+      claims().release('a', now)
+      assert.deepEqual(heard, ['old lost takeover', 'new woken 1'])
+    })
+
+    it('gives higher epochs after a claim was given back', () => {
+      const first = claims().claim('a', holder('one'))
+      claims().release('a', first)
+      assert.ok(claims().claim('a', holder('two')) > first)
+      assert.deepEqual(heard, [])
+    })
+
+    it('evicts with a reason, once', () => {
+      claims().claim('a', holder('one'))
+      claims().evict('a', 'revoked')
+      claims().evict('a', 'revoked')
+      claims().evict('nobody', 'revoked')
+      assert.equal(claims().wake('a', row('a', 1)), false)
+      assert.deepEqual(heard, ['one lost revoked'])
+    })
+  })
+}
