@@ -4,6 +4,7 @@ import { type Config, ConfigFault, configLines, readConfig } from '../core/confi
 import { hints } from './hints.ts'
 import { type Node, startNode } from './lifecycle.ts'
 import { createLog, type ProcessLog } from './log.ts'
+import { yieldCompilers } from './priority.ts'
 
 const HELP = `Usage: npm start, or node broker/main.ts [--config | --help]
 
@@ -78,6 +79,7 @@ async function main(): Promise<void> {
   if (values.config) return void process.stdout.write(`${configLines(config).join('\n')}\n`)
   const onFatal = (error: Error) => endFatally(log, error)
   process.on('uncaughtException', onFatal)
+  yieldCompilers()
   const node = await startNode(config, log, onFatal)
   listenToSignals(node, log)
   const lines = hints(node)

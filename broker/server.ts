@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { type Opened, type Overrides, openPorts } from '../adapters/open.ts'
 import type { Config } from '../core/config.ts'
-import { createMetrics, type Metrics } from '../core/metrics.ts'
+import { countBy, createMetrics, type Metrics } from '../core/metrics.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
+import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import { startWorkers } from '../workers/index.ts'
 import { createEngine, type Engine } from './engine.ts'
@@ -24,6 +25,8 @@ export interface Server {
   readonly mqttsPort: number | undefined
   /** Takes an MQTT byte stream from another listener (WebSocket). Gives how to end it for a reason of that listener. */
   accept(stream: Duplex, address: string): (reason: DisconnectReason) => void
+  /** Sockets that are guarded, before and after CONNECT. */
+  openSockets(): number
   /** Publishes a retained operator topic. */
   retain(topic: string, payload: string): void
   reloadCertificates(): void
@@ -64,9 +67,15 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
     authorizeSubscribe(stream, filter, qos) {
       const guard = guards.byStream.get(stream)
       if (guard === undefined) return false
-      return guard.connection === undefined
-        ? authorizeObserver(filter)
-        : authorizeSubscribe(guard.connection, filter, qos)
+      const { connection, ticket } = guard
+      const isAllowed =
+        connection === undefined ? authorizeObserver(filter) : authorizeSubscribe(connection, filter, qos)
+      if (!isAllowed) {
+        countBy(guards.metrics.refused, 'not_allowed')
+        const facts = { device: connection?.device, address: ticket.address, reason: 'not_allowed' }
+        guards.log.info(facts, 'subscription refused')
+      }
+      return isAllowed
     },
     authorizeForward: (stream, topic) =>
       guards.byStream.get(stream)?.connection === undefined && authorizeForward(topic),
@@ -77,17 +86,23 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
   })
 }
 
+export interface ServerOverrides extends Overrides {
+  readonly timeouts?: Partial<Timeouts>
+}
+
 /** Starts everything but HTTP. `onFatal` must end the process; `overrides` are for tests. */
 export async function startServer(
   config: Config,
   log: Log,
   onFatal: (error: Error) => void,
   now: Clock = Date.now,
-  overrides: Overrides = {},
+  overrides: ServerOverrides = {},
 ): Promise<Server> {
   const opened = await openPorts(config, now, log, onFatal, overrides)
   const metrics = createMetrics(now())
+  const waits: Timeouts = { ...timeouts, ...overrides.timeouts }
   const plugins = createPlugins(opened.ports, metrics, {
+    timeouts: waits,
     windowRows: config.windowRows,
     connectionsMax: config.connectionsMax,
     connectionsPerAddressMax: config.connectionsPerAddressMax,
@@ -98,6 +113,7 @@ export async function startServer(
   const clients = new Map<string, Guard>()
   let engine: Engine
   const guards: Guards = {
+    timeouts: waits,
     plugins,
     engine: () => engine,
     metrics,
@@ -133,6 +149,7 @@ export async function startServer(
     mqttPort: tcp.port,
     mqttsPort: tls?.port,
     accept: take,
+    openSockets: () => guards.open.size,
     retain: (topic, payload) => engine.retain(topic, payload),
     reloadCertificates: () => tls?.reload(),
     drain: () => drain(guards, listeners, stop),

@@ -40,7 +40,7 @@ export interface Ingress {
   readonly senders: Set<Connection>
 }
 
-export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts): Ingress {
+export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts, refusedHoldMs: number): Ingress {
   return { ports, metrics, receipts, gaps: createGaps(ports), refusedHoldMs, items: [], envelopes: [], senders: new Set() }
 }
 

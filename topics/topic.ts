@@ -21,13 +21,22 @@ export function topicOf(name: TopicName, levels: Readonly<Record<string, string>
 
 /** The one filter that a device may subscribe to for its inbox. */
 export function inboxFilterOf(device: string, kind: DeviceKind): string {
-  if (kind === 'person') return inboxTopicOf(device)
-  return `${topicOf('from', { device, sender: '*', conversation: '*' }).slice(0, -'*/*'.length)}#`
+  return kind === 'person' ? inboxTopicOf(device) : inDevice(FROM_ALL, device)
+}
+
+/** Patterns that every CONNECT fills in, cut where the device id goes once and for all. */
+const IN = patternOf('in').split('<device>')
+const OUT_PREFIX = patternOf('out').slice(0, -'out'.length).split('<device>')
+const FROM_ALL = patternOf('from').replace('<sender>/<conversation>', '#').split('<device>')
+
+function inDevice(pattern: readonly string[], device: string): string {
+  if (!isDeviceId(device)) throw new RangeError(`${device} is no device id`)
+  return pattern.join(device)
 }
 
 /** Inbox topic of a person's device. */
 export function inboxTopicOf(device: string): string {
-  return topicOf('in', { device })
+  return inDevice(IN, device)
 }
 
 /**
@@ -102,7 +111,7 @@ export type UpTopic =
 
 /** Prefix of everything that is a device's own: only these topics are up to it. */
 export function ownPrefix(device: string): string {
-  return topicOf('out', { device }).slice(0, -'out'.length)
+  return inDevice(OUT_PREFIX, device)
 }
 
 /** Reads a topic that `device` publishes to; undefined when it is not one of its own. */

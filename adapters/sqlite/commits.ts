@@ -14,7 +14,7 @@ const ARENA_BYTES = 1 << 20
 /** A chunk is not begun in an arena with less room than this. */
 const ARENA_ROOM_MIN = 1 << 14
 /** Acknowledgements and flags wait this long for a commit that is made anyway. */
-const LAZY_MS = 3
+const LAZY_MS = 5
 
 /** SQLite's primary result codes that matter here (sqlite.org/rescode.html). */
 const SQLITE_FULL = 13

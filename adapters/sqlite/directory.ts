@@ -3,7 +3,7 @@
  * durable.
  */
 import { timingSafeEqual } from 'node:crypto'
-import type { SQLInputValue } from 'node:sqlite'
+import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
 import {
   type Account,
   ConflictFault,
@@ -20,7 +20,10 @@ import { prepared, type Store } from './store.ts'
 const ACCOUNTS_CACHED_MAX = 20_000
 const ACCOUNT = 'SELECT user, kind, handle, owner FROM users WHERE user = ?'
 const HANDLE = 'SELECT user FROM users WHERE handle = ?'
-const DEVICE = 'SELECT user, token_hash, revoked_ms FROM devices WHERE id = ?'
+const DEVICE = 'SELECT user, revoked_ms FROM devices WHERE id = ?'
+/** All that a CONNECT needs, in one read. */
+const LOGIN = `SELECT d.id, d.user, d.number, d.registration_id, d.numbered, d.token_hash, d.revoked_ms,
+  u.kind, u.handle, u.owner FROM devices d JOIN users u ON u.user = d.user WHERE d.id = ?`
 const DEVICES = `SELECT id, number, registration_id, numbered FROM devices
   WHERE user = ? AND revoked_ms = 0 ORDER BY number`
 const GRANTS = 'SELECT peer FROM grants WHERE owner = ?'
@@ -45,20 +48,24 @@ function readGrants(store: Store, owner: Uint8Array): ReadonlySet<string> {
   return new Set(rows.map((grant) => keyOf(grant['peer'] as Uint8Array)))
 }
 
+type Columns = Record<string, SQLOutputValue>
+
+function deviceFrom(row: Columns): Device {
+  return {
+    id: row['id'] as string,
+    number: row['number'] as number,
+    registrationId: row['registration_id'] as number,
+    numbered: row['numbered'] === 1,
+  }
+}
+
 function readAccount(store: Store, user: Uint8Array): Account | undefined {
   const { reader } = store
   const row = prepared(reader, ACCOUNT).get(user)
-  if (row === undefined) return undefined
-  const devices = prepared(reader, DEVICES)
-    .all(user)
-    .map(
-      (found): Device => ({
-        id: found['id'] as string,
-        number: found['number'] as number,
-        registrationId: found['registration_id'] as number,
-        numbered: found['numbered'] === 1,
-      }),
-    )
+  return row && accountFrom(store, row, prepared(reader, DEVICES).all(user).map(deviceFrom))
+}
+
+function accountFrom(store: Store, row: Columns, devices: readonly Device[]): Account {
   const owner = row['owner'] as Uint8Array | null
   const own = Uint8Array.from(row['user'] as Uint8Array)
   return {
@@ -116,10 +123,15 @@ export function createDirectory(store: Store): Directory {
   return {
     version: () => version,
     async authenticate(id, tokenHash) {
-      const row = prepared(reader, DEVICE).get(id)
+      const row = prepared(reader, LOGIN).get(id)
       // The comparison is made for unknown devices too, so that answers take the same time.
       const known = timingSafeEqual(Buffer.from((row?.['token_hash'] as Uint8Array) ?? NO_HASH), tokenHash)
       if (row === undefined || !known || row['revoked_ms'] !== 0) return undefined
+      // A thing has one device: this row says all of its account.
+      if (row['kind'] === 'thing') {
+        const only = deviceFrom(row)
+        return { account: accountFrom(store, row, [only]), device: only }
+      }
       const account = accountOf(row['user'] as Uint8Array)
       const device = account?.devices.find((candidate) => candidate.id === id)
       return account && device && { account, device }

@@ -20,6 +20,8 @@ import type { MoveJob } from './writer-thread.ts'
 
 /** When the tail is over half full, moves are this much bigger: throughput before latency. */
 const CROWDED_FACTOR = 8
+/** A move is worked off in slices, so that neither the loop nor a commit is held up for long. */
+const CHUNKS_PER_MOVE_MAX = 400
 const MARKS_CACHED_MAX = 50_000
 
 interface Front {
@@ -53,6 +55,7 @@ function chooseFront(store: Store): Front {
   for (const chunk of tail.chunks) {
     if (chunk.id >= pinned || (chunk.live > 0 && chunk.bornMs > bornMax) || isBusy(chunk)) break
     if (front.chunks.length > 0 && front.rows.length + chunk.live > rowsMax) break
+    if (front.chunks.length === CHUNKS_PER_MOVE_MAX) break
     front.chunks.push(chunk)
     for (const row of chunk.rows) if (row.state === LIVE) front.rows.push(row)
     for (const record of chunk.records) if (record.state === LIVE) front.records.push(record)
@@ -158,7 +161,7 @@ function settle(store: Store): Promise<boolean> {
       }
       trimCache(store)
       resumeWaiting(store)
-      resolve(fault === undefined && tail.chunks.length > 0 && front.rows.length > 0)
+      resolve(fault === undefined && (front.rows.length > 0 || front.chunks.length === CHUNKS_PER_MOVE_MAX))
     }, true)
   })
 }

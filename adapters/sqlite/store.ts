@@ -92,7 +92,16 @@ function load(store: Store, device: DeviceState): void {
     }
   }
   device.durableStamp = device.lastStamp
-  // Those of the table are older than any of the tail.
+  if (row !== undefined) loadRecords(store, device)
+  const max = prepared(reader, SETTLED_MAX).get(device.id)
+  if (max === undefined) return
+  device.settledMaxSeq = max['seq'] as number
+  device.settledRows = prepared(reader, SETTLED_COUNT).get(device.id)?.['n'] as number
+}
+
+/** Who has records has an inbox row. Those of the table are older than any of the tail. */
+function loadRecords(store: Store, device: DeviceState): void {
+  const { reader } = store
   const older: TailRecord[] = []
   for (const record of prepared(reader, RECORDS).all(device.id) as Record<string, number | string>[]) {
     const stamp = record['stamp'] as number
@@ -110,11 +119,6 @@ function load(store: Store, device: DeviceState): void {
   device.records = [...older, ...device.records.slice(device.recordsHead)]
   device.recordsHead = 0
   device.recordsWaiting += older.length
-  const max = prepared(reader, SETTLED_MAX).get(device.id)
-  if (max !== undefined) {
-    device.settledMaxSeq = max['seq'] as number
-    device.settledRows = prepared(reader, SETTLED_COUNT).get(device.id)?.['n'] as number
-  }
 }
 
 const MARK = 'SELECT up_to FROM marks WHERE by_user = ? AND peer = ?'

@@ -104,7 +104,6 @@ export const refusedConnects: readonly Attack[] = [
     'Mallory',
     'mallory ',
     '__proto__',
-    'constructor',
     'mällory',
     'observer/x',
     'heliograph-1',
@@ -158,6 +157,7 @@ export const wills: readonly Attack[] = [
 export const strangers: readonly Attack[] = [
   refused(4, 'bad_credentials', 'a wrong token', withParts({ password: CANARY })),
   refused(4, 'bad_credentials', 'an empty token', withParts({ password: '' })),
+  refused(4, 'bad_credentials', 'a device called constructor', withParts({ clientId: 'constructor', username: 'constructor' })),
   refused(4, 'bad_credentials', 'a device that does not exist', withParts({ clientId: 'ghost', username: 'ghost' })),
   refused(4, 'bad_credentials', 'neither user name nor token', ({ me }) => connectBytes({ clientId: me.id })),
   refused(4, 'bad_credentials', 'a user name without a token', ({ me }) =>
@@ -209,10 +209,10 @@ export const badConnectTexts: readonly Attack[] = [
 
 /** Lengths that lie; only the header is sent, and that is enough. */
 export const connectLengths: readonly Attack[] = [
-  malformed('a length of five bytes', () => join(0x10, 0xff, 0xff, 0xff, 0xff, 0x01)),
+  malformed('five bytes of length in a first packet', () => join(0x10, 0xff, 0xff, 0xff, 0xff, 0x01)),
   {
     ...NOBODY,
-    name: 'a length of 256 MiB',
+    name: 'a first packet of 256 MiB, cut behind its header',
     bytes: () => join(0x10, 0xff, 0xff, 0xff, 0x7f),
     answer: 'close',
     counted: 'frame_too_large',

@@ -3,6 +3,7 @@ import { limits } from '../../topics/limits.ts'
 import {
   connectBytes,
   join,
+  type Part,
   length,
   packet,
   publishBytes,

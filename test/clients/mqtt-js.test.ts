@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { numbered } from '../suites/broker.ts'
@@ -9,6 +9,11 @@ const WAITING = 3_000
 /** A plain loop of publishes had 513 of them open at once. */
 const PIPELINED = 600
 const ARRIVE_MS_MAX = 15_000
+
+/** The next event of that name and its arguments; MQTT.js types its emitter in its own way. */
+function next(client: MqttClient, event: string): Promise<unknown[]> {
+  return once(client as unknown as EventEmitter, event, { signal: AbortSignal.timeout(ARRIVE_MS_MAX) })
+}
 
 interface Message {
   readonly topic: string
@@ -48,13 +53,12 @@ describe('MQTT.js', () => {
   }
 
   async function arrived(client: MqttClient, isEnough: () => boolean): Promise<void> {
-    const late = AbortSignal.timeout(ARRIVE_MS_MAX)
-    while (!isEnough()) await once(client, 'message', { signal: late })
+    while (!isEnough()) await next(client, 'message')
   }
 
   async function subscribeAndLeave(device: TestDevice): Promise<void> {
     const { client } = open(device)
-    await once(client, 'connect')
+    await next(client, 'connect')
     const [granted] = await client.subscribeAsync(`d/${device.id}/from/#`, { qos: 1 })
     assert.equal(granted?.qos, 1)
     await client.endAsync()
@@ -69,9 +73,10 @@ describe('MQTT.js', () => {
     const sender = open(a).client
     const waiting = numbered('waiting', WAITING)
     await publishAll(sender, 'd/a/raw/d-b', waiting)
-    const before = world.server.metrics.connects
     const { client, got } = open(b)
-    const [{ sessionPresent }] = (await once(client, 'connect')) as [{ sessionPresent: boolean }]
+    let closes = 0
+    client.on('close', () => void closes++)
+    const [{ sessionPresent }] = (await next(client, 'connect')) as [{ sessionPresent: boolean }]
     assert.equal(sessionPresent, true)
     await arrived(client, () => got.length >= WAITING)
     await publishAll(sender, 'd/a/raw/d-b', ['live'])
@@ -81,15 +86,16 @@ describe('MQTT.js', () => {
       [...waiting, 'live'],
     )
     assert.deepEqual(new Set(got.map(({ topic }) => topic)), new Set(['d/b/from/d-a/direct']))
-    assert.equal(world.server.metrics.connects - before, 1)
+    assert.equal(closes, 0)
   })
 
   it('publishes 600 messages from a plain loop, and all are answered and in order', async () => {
     const [a, b] = [await world.thing('loop'), await world.thing('target')]
     await subscribeAndLeave(b)
     const { client: sender } = open(a)
-    await once(sender, 'connect')
-    const before = world.server.metrics.connects
+    await next(sender, 'connect')
+    let closes = 0
+    sender.on('close', () => void closes++)
     const texts = numbered('message', PIPELINED)
     let answered = 0
     const all = new Promise<void>((resolve, reject) => {
@@ -101,7 +107,7 @@ describe('MQTT.js', () => {
       }
     })
     await all
-    assert.equal(world.server.metrics.connects, before, 'the sender had to connect again')
+    assert.equal(closes, 0, 'the sender had to connect again')
     const { client, got } = open(b)
     await arrived(client, () => got.length >= PIPELINED)
     assert.deepEqual(
@@ -120,7 +126,7 @@ describe('MQTT.js', () => {
     for (let cut = 1; cut <= 5; cut++) {
       await arrived(client, () => got.length >= cut * 400)
       client.stream.destroy()
-      await once(client, 'connect')
+      await next(client, 'connect')
     }
     const seen = new Set<string>()
     await arrived(client, () => {
@@ -136,7 +142,7 @@ describe('MQTT.js', () => {
   it('reads on its inbox why a publish was refused, and its PUBACK comes', async () => {
     const a = await world.thing('asker')
     const { client, got } = open(a)
-    await once(client, 'connect')
+    await next(client, 'connect')
     await client.subscribeAsync('d/asker/from/#', { qos: 1 })
     await client.publishAsync('d/asker/raw/@nobody/7', 'x', { qos: 1 })
     await arrived(client, () => got.length > 0)
@@ -149,7 +155,7 @@ describe('MQTT.js', () => {
   it('is told with CONNACK 1 that MQTT 5 is not spoken here', async () => {
     const a = await world.thing('modern')
     const { client } = open(a, { protocolVersion: 5, clean: true, reconnectPeriod: 0 })
-    const [error] = (await once(client, 'error')) as unknown as [Error]
+    const [error] = (await next(client, 'error')) as unknown as [Error]
     assert.match(error.message, /Unacceptable protocol version/)
 
     // The same CONNECT by hand: the bytes of the answer are those of 3.1.1, which every client knows.

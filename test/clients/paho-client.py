@@ -4,7 +4,6 @@ Prints "session 0" or "session 1" first, then one line "TOPIC PAYLOAD" for each 
 """
 import argparse
 import sys
-import threading
 
 import paho.mqtt.client as mqtt
 
@@ -22,42 +21,43 @@ if hasattr(mqtt, 'CallbackAPIVersion'):  # Paho 2 wants to be told that these ca
     settings['callback_api_version'] = mqtt.CallbackAPIVersion.VERSION1
 client = mqtt.Client(**settings)
 client.username_pw_set(options.id, options.token)
-connected, subscribed, done = threading.Event(), threading.Event(), threading.Event()
-received = 0
+connected, granted, received = [], [], []
 
 
 def on_connect(_client, _data, flags, code):
     if code != 0:
         sys.exit('CONNACK %d' % code)
     print('session %d' % flags['session present'], flush=True)
-    connected.set()
-
-
-def on_subscribe(_client, _data, _message_id, granted):
-    if granted[0] != 1:
-        sys.exit('granted %d' % granted[0])
-    subscribed.set()
+    connected.append(code)
 
 
 def on_message(_client, _data, message):
-    global received
     print(message.topic, message.payload.decode(), flush=True)
-    received += 1
-    if received == options.count:
-        done.set()
+    received.append(message)
+    if len(received) == options.count:
+        client.disconnect()
 
 
-client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
+def work_until(is_done):
+    while not is_done():
+        code = client.loop(timeout=1)
+        if code != mqtt.MQTT_ERR_SUCCESS and not is_done():
+            sys.exit(mqtt.error_string(code))
+
+
+client.on_connect, client.on_message = on_connect, on_message
+client.on_subscribe = lambda _client, _data, _message_id, codes: granted.extend(codes)
 client.connect('127.0.0.1', options.port, keepalive=60)
-client.loop_start()
-connected.wait()
+work_until(lambda: connected)
 if options.subscribe:
     client.subscribe(options.subscribe, qos=1)
-    subscribed.wait()
+    work_until(lambda: granted)
+    if granted[0] != 1:
+        sys.exit('granted %d' % granted[0])
 if options.publish:
-    for published in [client.publish(options.publish, line.rstrip('\n'), qos=1) for line in sys.stdin]:
-        published.wait_for_publish()
+    published = [client.publish(options.publish, line.rstrip('\n'), qos=1) for line in sys.stdin]
+    work_until(lambda: all(info.is_published() for info in published))
 if options.count:
-    done.wait()
-client.disconnect()
-client.loop_stop()
+    work_until(lambda: len(received) >= options.count)
+else:
+    client.disconnect()

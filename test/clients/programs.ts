@@ -25,14 +25,16 @@ export function whenInstalled(isThere: boolean, install: string, suite: () => vo
 export interface Program {
   /** Lines of its output so far. */
   readonly lines: readonly string[]
-  /** Resolves when it has printed `count` lines; rejects when it ends before, or after 20 s. */
+  /** Resolves when it has printed `count` lines; rejects when it ends before, or after 15 s. */
   printed(count: number): Promise<readonly string[]>
   /** Resolves with its exit code and what it said on stderr, when it has ended by itself. */
   readonly ended: Promise<{ code: number | null; said: string }>
   kill(): void
 }
 
-const PRINT_MS_MAX = 20_000
+const PRINT_MS_MAX = 15_000
+/** Nothing that a failed test left behind outlives it for long. */
+const LIFE_MS_MAX = 20_000
 
 /** Starts a program and hands it `input`; what it prints is UTF-8. */
 export function start(command: string, args: readonly string[], input = ''): Program {

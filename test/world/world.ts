@@ -6,8 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Overrides } from '../../adapters/open.ts'
-import { type Server, startServer } from '../../broker/server.ts'
+import { type Server, type ServerOverrides, startServer } from '../../broker/server.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Clock, Log } from '../../core/ports.ts'
 import { type Client, type ClientOptions, connectClient } from './client.ts'
@@ -32,7 +31,7 @@ export const OBSERVER_PASSWORD = 'observer-of-the-tests'
 
 /** Starts a world; `env` are settings beside the defaults, `now` a clock instead of the real one. */
 export async function startWorld(
-  options: { env?: Record<string, string>; folder?: string; overrides?: Overrides } = {},
+  options: { env?: Record<string, string>; folder?: string; overrides?: ServerOverrides } = {},
 ): Promise<World> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'heliograph-'))
   const logged: World['logged'] = []

@@ -1,0 +1,195 @@
+/**
+ * What the tests of the data plane share: worlds with a gate in front of the disk, requests as persons send them, and what came
+ * down read as a client reads it. Bodies are random bytes of the sizes that ciphertexts have.
+ */
+import { randomBytes } from 'node:crypto'
+import { cpSync, mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
+import type { Delivery, WireError } from '../../topics/codec.ts'
+import type { Receipt } from '../../topics/codec.ts'
+import type { Client, Received } from '../world/client.ts'
+import type { TestDevice } from '../world/devices.ts'
+import { startWorld, type World } from '../world/world.ts'
+
+/** Bytes of a 100-character text and of a first message (WIRE.md, sizes). */
+export const TEXT_BYTES = 250
+export const PREKEY_BYTES = 2_023
+
+/** In front of every commit of a world. */
+export interface Gate {
+  readonly words: Int32Array
+  /** Commits wait from now on. */
+  close(): void
+  open(): void
+  /** The commits that wait, and those to come, fail with this SQLite code until `open`. */
+  fail(code: number): void
+  /** Resolves when the writer stands at the gate with a commit that it had not when this was called. */
+  arrival(): Promise<void>
+}
+
+export function createGate(): Gate {
+  const words = new Int32Array(new SharedArrayBuffer(8))
+  const set = (value: number) => {
+    Atomics.store(words, 0, value)
+    Atomics.notify(words, 0)
+  }
+  return {
+    words,
+    close: () => set(1),
+    open: () => set(0),
+    fail: set,
+    async arrival() {
+      const seen = Atomics.load(words, 1)
+      await Atomics.waitAsync(words, 1, seen).value
+    },
+  }
+}
+
+export interface SceneOptions {
+  readonly env?: Record<string, string>
+  readonly folder?: string
+  readonly gate?: Gate
+  /** Rows leave the tail as soon as they can. */
+  readonly settles?: boolean
+  readonly tailRowsMax?: number
+  readonly refusedHoldMs?: number
+}
+
+/** A world whose reserve file is small; 3 s after they came rows leave the tail, as always, or at once. */
+export function startScene(options: SceneOptions = {}): Promise<World> {
+  const { env, folder, gate, settles, tailRowsMax, refusedHoldMs } = options
+  const limits = {
+    ...(settles === true ? { settleAfterMs: 0, moveEveryMs: 5 } : {}),
+    ...(tailRowsMax === undefined ? {} : { tailRowsMax }),
+  }
+  return startWorld({
+    env: { DISK_RESERVE_MIB: '1', ...env },
+    ...(folder === undefined ? {} : { folder }),
+    overrides: {
+      limits,
+      ...(gate === undefined ? {} : { gate: gate.words }),
+      ...(refusedHoldMs === undefined ? {} : { timeouts: { refusedHoldMs } }),
+    },
+  })
+}
+
+/** What the disk of a world holds at this instant, in a folder of its own: what a crash would leave. */
+export function copyFolder(world: World): string {
+  const copy = mkdtempSync(join(tmpdir(), 'heliograph-'))
+  cpSync(world.folder, copy, { recursive: true })
+  return copy
+}
+
+export function storeFact(world: World, name: string): number {
+  return Number(world.server.opened.storeFacts()[name])
+}
+
+/** Resolves when at most so many request records of a device wait: acknowledgements ride on the next commit. */
+export async function recordsAtMost(world: World, { id }: TestDevice, count: number): Promise<void> {
+  const { inbox } = world.server.opened.ports
+  while ((await inbox.open(id)).records.length > count) await new Promise((resolve) => setTimeout(resolve, 1))
+}
+
+/** Resolves when `test` is true; asked once a turn, so it costs no time that it does not need. */
+export async function until(test: () => boolean, what: string, timeoutMs = 8_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs
+  while (!test()) {
+    if (performance.now() > deadline) throw new Error(`no ${what} within ${timeoutMs} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+}
+
+let lastStamp = Date.now()
+/** Above every one that was given before. */
+export function nextStamp(): number {
+  lastStamp = Math.max(lastStamp + 1, Date.now())
+  return lastStamp
+}
+
+export interface PairOptions {
+  readonly stamp?: number
+  readonly body?: Uint8Array
+  /** The sender's other devices. */
+  readonly own?: readonly TestDevice[]
+  readonly afterSeq?: number
+  readonly expiresInS?: number
+  readonly scope?: 0 | 1 | 2
+}
+
+/** A SendRequest to all devices of a person. */
+export function pairRequest(to: readonly TestDevice[], options: PairOptions = {}): Uint8Array {
+  const { stamp = nextStamp(), body = randomBytes(TEXT_BYTES), own = [], afterSeq = 0, expiresInS = 0 } = options
+  const entry = ({ number, registrationId }: TestDevice) => ({ device: number, registrationId, whisper: body })
+  return encodeSendRequest({
+    stamp,
+    pair: { peer: (to[0] as TestDevice).user, devices: to.map(entry), own: own.map(entry), scope: options.scope ?? 0 },
+    afterSeq,
+    expiresInS,
+  })
+}
+
+/** Publishes a request to all devices of a person and resolves with its stamp, once PUBACK is there. */
+export async function send(client: Client, from: TestDevice, to: readonly TestDevice[], options: PairOptions = {}) {
+  const stamp = options.stamp ?? nextStamp()
+  await client.publish(outOf(from), pairRequest(to, { ...options, stamp }))
+  return stamp
+}
+
+export const outOf = ({ id }: TestDevice): string => `d/${id}/out`
+export const inOf = ({ id }: TestDevice): string => `d/${id}/in`
+
+/** Connects a person's device, subscribed. */
+export async function attend(world: World, device: TestDevice, options: Parameters<World['connect']>[1] = {}) {
+  const client = await world.connect(device, options)
+  const filter = device.kind === 'person' ? inOf(device) : `d/${device.id}/from/#`
+  await client.subscribe(filter)
+  return client
+}
+
+export type Down = Delivery & { readonly packet: Received }
+
+/** Everything that came, decoded, in order. */
+export function deliveries(client: Client): Down[] {
+  return client.received.map((packet) => {
+    const delivery = decodeDelivery(packet.payload)
+    if (delivery.fault) throw new Error(`cannot be read: ${packet.topic}`)
+    return Object.assign(delivery, { packet })
+  })
+}
+
+export const messages = (client: Client): Down[] => deliveries(client).filter(({ whisper }) => whisper !== undefined)
+export const receipts = (client: Client): Receipt[] =>
+  deliveries(client).flatMap((down) => [...(down.receipts?.items ?? [])])
+export const errorsOf = (client: Client): WireError[] => deliveries(client).flatMap(({ error }) => error ?? [])
+
+/** Stamp → seq of every `accepted` that came. */
+export function accepted(client: Client): Map<number, number> {
+  const pairs = receipts(client).flatMap(({ accepted: list }) => [...list])
+  const found = new Map<number, number>()
+  for (let i = 0; i < pairs.length; i += 2) found.set(pairs[i] as number, pairs[i + 1] as number)
+  return found
+}
+
+export const deliveredUpTo = (client: Client): number => Math.max(0, ...receipts(client).map((item) => item.delivered))
+export const expiredSeqs = (client: Client): number[] => receipts(client).flatMap(({ expired }) => [...expired])
+
+/** Resolves when so many messages came. */
+export async function receiveMessages(client: Client, count: number): Promise<Down[]> {
+  await client.until(() => messages(client).length >= count, `${count} messages`)
+  return messages(client)
+}
+
+/** Resolves when the inbox was read to its end. */
+export async function caughtUp(client: Client): Promise<void> {
+  await client.until(() => deliveries(client).some((down) => down.caughtUp !== undefined), 'caught-up marker')
+}
+
+/** PUBLISHes and PUBACKs in the order in which they came, as short texts; PUBLISHes by `name`. */
+export function order(client: Client, name: (packet: Received) => string): string[] {
+  return client.packets.flatMap((packet) => {
+    if (packet.cmd === 'puback') return `puback ${packet.messageId}`
+    return packet.cmd === 'publish' ? name(packet as unknown as Received) : []
+  })
+}
