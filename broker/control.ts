@@ -1,5 +1,6 @@
 /** Control packets of a connection: everything that is neither PUBLISH nor PUBACK. */
 import {
+  bodyAt,
   CONNECT,
   DISCONNECT,
   PINGREQ,
@@ -26,10 +27,10 @@ export function control(guards: Guards, guard: Guard, first: number, frame: Buff
   if (type === CONNECT) return end(guards, guard, 'second_connect')
   if (type === SUBSCRIBE || type === UNSUBSCRIBE) return onFilters(guards, guard, type, first, frame)
   const isEmpty = frame.length === 2 && (first & 15) === 0
-  if (type === PINGREQ && isEmpty) return guard.client?.parse(frame)
+  if (type === PINGREQ && isEmpty) return guard.client?.take({ cmd: 'pingreq' })
   if (type === DISCONNECT && isEmpty) {
     guard.reason ??= 'client_disconnect'
-    guard.client?.parse(frame)
+    guard.client?.take({ cmd: 'disconnect' })
     return end(guards, guard, 'client_disconnect')
   }
   // An observer's PUBACK for retained packets that were sent with QoS 0 does not exist; it publishes nothing either.
@@ -44,8 +45,12 @@ function onFilters(guards: Guards, guard: Guard, type: number, first: number, fr
   if (filters.length > limits.filtersPerSubscribeMax || !filters.every(({ topic }) => isValidFilter(topic))) {
     return end(guards, guard, 'bad_subscribe')
   }
-  // QoS 2 is granted as 1 (B1): aedes answers with what it reads.
-  const copy = Buffer.from(frame)
-  for (const { qos, qosAt } of filters) if (qos === 2) copy[qosAt] = 1
-  guard.client?.parse(copy)
+  const messageId = frame.readUInt16BE(bodyAt(frame))
+  if (type === UNSUBSCRIBE) {
+    guard.client?.take({ cmd: 'unsubscribe', messageId, unsubscriptions: filters.map(({ topic }) => topic) })
+    return
+  }
+  // QoS 2 is granted as 1 (B1): aedes answers with what it is asked for.
+  const subscriptions = filters.map(({ topic, qos }) => ({ topic, qos: Math.min(qos, 1) }))
+  guard.client?.take({ cmd: 'subscribe', messageId, subscriptions })
 }

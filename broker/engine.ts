@@ -9,28 +9,35 @@ import { createRequire } from 'node:module'
 import type { Duplex } from 'node:stream'
 import { Aedes, type AedesOptions, type AedesPublishPacket, type Client } from 'aedes'
 import mqemitter from 'mqemitter'
+import type { Connect } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
 import { createSessions, type SessionRules } from './sessions.ts'
 
 const require = createRequire(import.meta.url)
 // 65,536 cached Buffers for two-byte numbers that the hot path writes by hand.
-const BufferList = require('bl/BufferList') as new () => unknown
 require('mqtt-packet').writeToStream.cacheNumbers = false
 
 /** aedes' client with the private parts that the guard leans on. */
 interface PrivateClient extends Client {
-  _parser: { parse(bytes: Buffer): void; _list: unknown }
+  _parser: { emit(event: 'packet', packet: object): void; _list: unknown }
   _nextBatch: (error?: Error) => void
   _parsingBatch: number
   _keepaliveTimer: NodeJS.Timeout | null
   _keepaliveInterval: number
 }
 
+/** Packets after CONNECT as aedes takes them from its parser. */
+export type ControlPacket =
+  | { cmd: 'subscribe'; messageId: number; subscriptions: { topic: string; qos: number }[] }
+  | { cmd: 'unsubscribe'; messageId: number; unsubscriptions: string[] }
+  | { cmd: 'pingreq' }
+  | { cmd: 'disconnect' }
+
 /** What the rest of broker/ may do with aedes' side of a connection. */
 export interface EngineClient {
-  /** Feeds a whole frame. */
-  parse(frame: Buffer): void
-  /** aedes only sees what its parser saw: its keepalive timer is re-armed by hand. */
+  /** A packet that the guard has read. */
+  take(packet: ControlPacket): void
+  /** aedes only sees the packets it is given: its keepalive timer is re-armed by hand. */
   touch(): void
   /** Stops the keepalive timer while the server itself does not read (A6). */
   suspend(): void
@@ -51,8 +58,8 @@ export interface EngineHooks extends SessionRules {
 }
 
 export interface Engine {
-  /** Hands a stream over, whose CONNECT frame was read and judged. `clientId` replaces the one in it. */
-  adopt(stream: Duplex, connect: Buffer, clientId: string): EngineClient
+  /** Hands a stream over, whose CONNECT was read and judged. `clientId` replaces the one in it. */
+  adopt(stream: Duplex, connect: Connect, clientId: string): EngineClient
   /** Publishes a retained operator topic. */
   retain(topic: string, payload: string): void
   close(): Promise<void>
@@ -62,7 +69,7 @@ const streamOf = (client: Client): Duplex => client.conn as unknown as Duplex
 
 export async function createEngine(hooks: EngineHooks): Promise<Engine> {
   const { persistence, isOperatorTopic } = createSessions(hooks)
-  const clientIds = new WeakMap<Duplex, string>()
+  const adopted = new WeakSet<Duplex>()
   const options: AedesOptions = {
     // Fresh at every boot: a fixed one lets a restarted broker overwrite what an earlier one stored.
     id: `heliograph-${randomUUID()}`,
@@ -73,14 +80,9 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
     drainTimeout: limits.drainTimeoutMs,
     queueLimit: 8,
     keepaliveLimit: limits.keepaliveSMax,
-    preConnect(client, packet, done) {
-      const id = clientIds.get(streamOf(client))
-      if (id !== undefined) (packet as { clientId: string }).clientId = id
-      done(null, id !== undefined)
-    },
     // The guard has checked the token before aedes saw the stream.
-    authenticate: (client, _user, _password, done) => done(null, clientIds.has(streamOf(client))),
-    // Wills only: the guard takes every PUBLISH. A will is a hint for presence, which has no plugin yet.
+    authenticate: (client, _user, _password, done) => done(null, adopted.has(streamOf(client))),
+    // The guard takes every PUBLISH, and a will is a hint for presence, which has no plugin yet.
     authorizePublish: (_client, _packet, done) => done(new Error('nobody publishes through aedes')),
     authorizeSubscribe(client, subscription, done) {
       const isAllowed = hooks.authorizeSubscribe(streamOf(client), subscription.topic, subscription.qos)
@@ -95,14 +97,15 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
   listen(broker, hooks)
   return {
     adopt(stream, connect, clientId) {
-      clientIds.set(stream, clientId)
+      adopted.add(stream)
       const client = broker.handle(stream as never) as unknown as PrivateClient
-      // The guard reads the socket; aedes gets whole frames.
+      // The guard reads and frames the bytes; aedes gets packets. Its parser's buffer would be a stream per connection.
       stream.removeListener('readable', client._nextBatch)
       client._nextBatch = (error) => void (error && client.emit('error', error))
       client._parsingBatch = 0
-      client._parser._list = new BufferList()
-      client._parser.parse(connect)
+      client._parser._list = undefined
+      const { clean, keepaliveS: keepalive } = connect
+      client._parser.emit('packet', { cmd: 'connect', protocolVersion: 4, clientId, clean, keepalive })
       return engineClient(client)
     },
     retain(topic, payload) {
@@ -148,7 +151,7 @@ function listen(broker: Aedes, hooks: EngineHooks): void {
 
 function engineClient(client: PrivateClient): EngineClient {
   return {
-    parse: (frame) => client._parser.parse(frame),
+    take: (packet) => client._parser.emit('packet', packet),
     touch() {
       if (client._keepaliveInterval > 0) client._keepaliveTimer?.refresh()
     },

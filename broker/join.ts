@@ -31,7 +31,7 @@ export async function join(guards: Guards, guard: Guard, frame: Buffer): Promise
   const older = guards.byClientId.get(clientId)
   if (older !== undefined) end(guards, older, 'takeover')
   guards.byClientId.set(clientId, guard)
-  guard.client = guards.engine().adopt(guard.stream, Buffer.from(frame), clientId)
+  guard.client = guards.engine().adopt(guard.stream, connect, clientId)
 }
 
 function refuse(guards: Guards, guard: Guard, rejection: Rejection): void {

@@ -44,8 +44,6 @@ export type FilterFault = 'malformed_packet' | 'bad_utf8' | 'bad_packet_id' | 'b
 export interface Filter {
   topic: string
   qos: number
-  /** Offset of the QoS byte in the frame; -1 in UNSUBSCRIBE. */
-  qosAt: number
 }
 
 /** How many bytes a remaining length of `value` takes (2.2.3). */
@@ -211,12 +209,12 @@ export function parseFilters(frame: Buffer, subscribe: boolean): Filter[] | Filt
     if (topic === undefined) return cursor.isBadText ? 'bad_utf8' : 'malformed_packet'
     if (topic === '') return 'bad_subscribe'
     if (!subscribe) {
-      filters.push({ topic, qos: 0, qosAt: -1 })
+      filters.push({ topic, qos: 0 })
       continue
     }
     const qos = frame[cursor.at]
     if (qos === undefined || qos > 2) return 'malformed_packet'
-    filters.push({ topic, qos, qosAt: cursor.at })
+    filters.push({ topic, qos })
     cursor.at++
   }
   return filters.length > 0 ? filters : 'bad_subscribe'

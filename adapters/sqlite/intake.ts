@@ -20,6 +20,7 @@ import type { CommitFault } from './commits.ts'
 import { envelopeHeadBytesMax, writeEnvelopeHead, writeMarked, writeText } from './journal.ts'
 import { type Store, stateOf } from './store.ts'
 import {
+  ACKED,
   addRow,
   type Chunk,
   type DeviceState,
@@ -48,7 +49,9 @@ const markKey = (by: string, peer: string): string => by + peer
 function decide(store: Store, envelope: Envelope, sender: DeviceState | undefined): void {
   if (sender === undefined || envelope.dedupe === DEDUPE_NONE) envelope.verdict = VERDICT_NEW
   else if (envelope.dedupe === DEDUPE_RECORD) {
-    const waiting = envelope.stamp > sender.lastStamp ? undefined : findRecord(sender, envelope.stamp)
+    const known = envelope.stamp > sender.lastStamp ? undefined : findRecord(sender, envelope.stamp)
+    // Its acknowledgement is committed before this, or fails and takes this with it.
+    const waiting = known?.state === ACKED ? undefined : known
     const { waitingRecordsMax } = store.limits
     envelope.verdict = judgeRequest(
       envelope.stamp,
@@ -162,7 +165,7 @@ function undo(store: Store, draft: Draft): void {
   }
 }
 
-/** Marks and `expired` let the store shrink: a full disk does not stop them (C3). */
+/** Marks and `expired` let the store shrink: neither a full disk (C3) nor a full tail, whose front waits for them, stops them. */
 const isOwn = (envelope: Envelope): boolean => envelope.device === ''
 
 const isFull = (store: Store): boolean => store.tail.liveRows >= store.limits.tailRowsMax
@@ -205,9 +208,11 @@ export function createIntake(store: Store): Intake {
     append(_shard, batch) {
       return new Promise((resolve, reject) => {
         const refusal = store.refusal
-        const isRefused = refusal === 'corrupt_store' || (refusal === 'disk_full' && !batch.every(isOwn))
+        const isOfServer = batch.length > 0 && batch.every(isOwn)
+        const isRefused = refusal === 'corrupt_store' || (refusal === 'disk_full' && !isOfServer)
         if (isRefused) return reject(new IntakeFault(refusal, `the store refuses new work: ${refusal}`))
-        if (store.waiting.length === 0 && !isFull(store)) return join(batch, resolve, reject)
+        const hasRoom = store.waiting.length === 0 && !isFull(store)
+        if (hasRoom || isOfServer) return join(batch, resolve, reject)
         store.waiting.push(() => join(batch, resolve, reject))
         store.onGrowth()
       })

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { connectFrame, DISCONNECT, type Login, subscribeFrame } from './frames.ts'
 import { countAccepted, findBytes, readU16 } from './message.ts'
 import { noteProgress, onMessage, onPuback, type Traffic } from './traffic.ts'
-import { type Connection, markDirty, NOTHING, sendReady } from './turn.ts'
+import { type Connection, markDirty, NOTHING, sendReady, writeAcks } from './turn.ts'
 
 const READ_BYTES = 256 * 1024
 const FRAME_BYTES_MAX = 256 * 1024
@@ -97,8 +97,9 @@ function newConnection(socket: Socket, options: OpenOptions): Connection {
   }
 }
 
-/** Says DISCONNECT and resolves when the socket is closed. */
+/** Sends the PUBACKs of this turn, says DISCONNECT, and resolves when the socket is closed. */
 export function closeConnection(connection: Connection): Promise<void> {
+  if (connection.open) writeAcks(connection)
   connection.open = false
   connection.closed = undefined
   const { socket } = connection

@@ -78,10 +78,7 @@ function writeTurn(connection: Connection, nowMs: number): void {
   const bytes = traffic !== undefined && pair >= 0 && canSend(traffic, pair) ? fillBatch(connection, traffic, nowMs) : 0
   const both = bytes > 0 && connection.ackBytes > 0
   if (both) socket.cork()
-  if (connection.ackBytes > 0) {
-    socket.write(connection.acks.subarray(0, connection.ackBytes))
-    connection.ackBytes = 0
-  }
+  writeAcks(connection)
   if (bytes > 0) socket.write((connection.batch as Buffer).subarray(0, bytes))
   if (both) socket.uncork()
   // What the kernel did not take at once still stands in these buffers: leave them to the socket.
@@ -90,6 +87,13 @@ function writeTurn(connection: Connection, nowMs: number): void {
     connection.batch = undefined
   }
   if (bytes > 0 && traffic !== undefined && canSend(traffic, pair)) markDirty(connection)
+}
+
+/** Writes the PUBACKs that have gathered, if any. */
+export function writeAcks(connection: Connection): void {
+  if (connection.ackBytes === 0) return
+  connection.socket.write(connection.acks.subarray(0, connection.ackBytes))
+  connection.ackBytes = 0
 }
 
 /** Patches as many frames as the pair may send into its batch; returns their bytes. */

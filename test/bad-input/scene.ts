@@ -245,3 +245,24 @@ export function assertNotStored(world: World, text: string): void {
     assert.equal(readFileSync(join(world.folder, name)).includes(text), false, `${text} is in ${name}`)
   }
 }
+
+/** The reason for which the last connection of the world was ended, by the log. */
+export function lastReason(world: World): string | undefined {
+  return (world.logged.at(-1)?.facts as { reason?: string } | undefined)?.reason
+}
+
+/** Resolves when the connection stays open through a whole exchange. */
+export async function assertStays(client: Client): Promise<void> {
+  await client.ping()
+  assert.equal(client.isClosed, false)
+}
+
+export async function assertEnded(world: World, client: Client, reason: string): Promise<void> {
+  await client.closed()
+  assert.equal(lastReason(world), reason)
+}
+
+/** Asks again and again at every turn of the event loop; a test that waits in vain is ended by mocha. */
+export async function until(test: () => boolean): Promise<void> {
+  while (!test()) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -86,10 +86,17 @@ export function storeFact(world: World, name: string): number {
   return Number(world.server.opened.storeFacts()[name])
 }
 
-/** Resolves when at most so many request records of a device wait: acknowledgements ride on the next commit. */
-export async function recordsAtMost(world: World, { id }: TestDevice, count: number): Promise<void> {
+/** Resolves when everything that was acknowledged before is durable: commits are in order. */
+export async function commit(world: World): Promise<void> {
   const { inbox } = world.server.opened.ports
-  while ((await inbox.open(id)).records.length > count) await new Promise((resolve) => setTimeout(resolve, 1))
+  await inbox.setSubscribed('commit', true)
+  await inbox.setSubscribed('commit', false)
+}
+
+/** Resolves when what the client has acknowledged so far is durable. */
+export async function acknowledged(world: World, client: Client): Promise<void> {
+  await client.ping()
+  await commit(world)
 }
 
 /** Resolves when `test` is true; asked once a turn, so it costs no time that it does not need. */
