@@ -17,6 +17,8 @@ import { barTable, resultTable } from './tables.ts'
 
 const WARMUP_S = 2
 const QUICK_WARMUP_S = 0.5
+/** A run during which more than this was busy elsewhere says so. */
+const OTHER_CORES_MAX = 0.1
 
 function note(line: string): void {
   console.log(`${new Date().toISOString().slice(11, 19)} ${line}`)
@@ -76,9 +78,11 @@ async function runOnce(
     const run = rounded(await scenario.run(kind, settings))
     to.runs.push(run)
     const wrong = ['lost', 'unacked', 'misordered', 'stray'].filter((name) => (run[name] ?? 0) > 0)
-    const remarks = wrong.map((name) => `, ${run[name]} ${name}`).join('')
+    const remarks = wrong.map((name) => `, ${run[name]} ${name}`)
+    const others = run.otherCores ?? 0
+    if (others > OTHER_CORES_MAX) remarks.push(`, ${others} cores busy with something else`)
     const cpu = run.cpuSPer100k === undefined ? '' : `, ${run.cpuSPer100k} CPU s/100k`
-    note(`${where} ${kind.name} ${scenario.name}: ${run[scenario.figure]} ${scenario.unit}${cpu}${remarks}`)
+    note(`${where} ${kind.name} ${scenario.name}: ${run[scenario.figure]} ${scenario.unit}${cpu}${remarks.join('')}`)
   } catch (error) {
     const sentence = error instanceof Error ? error.message : String(error)
     to.failed.push(sentence)

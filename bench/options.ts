@@ -16,11 +16,13 @@ export type Options = {
 
 const names = scenarios.map(({ name }) => name)
 
+const NEXT_LINE = `,\n${' '.repeat(19)}`
+const lines = [names.slice(0, 5), names.slice(5, 9), names.slice(9)]
+
 export const usage = `node bench/main.ts [options]
 
   --vs LIST        peers in the same run: ${Object.keys(peers).join(',')}
-  --scenario LIST  only these: ${names.slice(0, 9).join(',')},
-                   ${names.slice(9).join(',')}
+  --scenario LIST  only these: ${lines.join(NEXT_LINE)}
   --runs N         runs of each scenario on each server, medians are reported (3)
   --seconds N      length of one measurement (5)
   --kill-rounds N  rounds of the kill -9 lane (100)

@@ -149,6 +149,7 @@ export function onReady(guards: Guards, guard: Guard): void {
   plugins.admission.established(guard.ticket)
   metrics.connects++
   metrics.connections++
+  if (guard.connection === undefined) metrics.observers++
   metrics.connectionsMax = Math.max(metrics.connectionsMax, metrics.connections)
   if (guard.connection !== undefined) {
     plugins.ready(guard.connection, guard.isClean).catch((error: Error) => {

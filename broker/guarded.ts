@@ -75,6 +75,7 @@ export function close(guards: Guards, guard: Guard): void {
   const reason = guard.reason ?? 'client_closed'
   countBy(wasReady ? guards.metrics.disconnects : guards.metrics.rejected, reason)
   if (wasReady) guards.metrics.connections--
+  if (wasReady && connection === undefined) guards.metrics.observers--
   if (connection !== undefined) {
     connection.isOpen = false
     guards.plugins.closed(connection)

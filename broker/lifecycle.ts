@@ -8,13 +8,14 @@ import type { Config } from '../core/config.ts'
 import type { Clock, Log } from '../core/ports.ts'
 import { startHttp } from './http.ts'
 import { watchLoopDelay } from './loop-delay.ts'
-import { startOperators } from './operators.ts'
+import { type Operators, startOperators } from './operators.ts'
 import { type Server, startServer } from './server.ts'
 
 export interface Node {
   readonly server: Server
   readonly httpPort: number
   readonly version: string
+  readonly operators: Operators
   isDraining(): boolean
   /** Idempotent: later calls wait for the first. */
   drain(): Promise<void>
@@ -74,6 +75,7 @@ export async function startNode(
     server,
     httpPort: http.port,
     version,
+    operators,
     isDraining: () => isDraining,
     drain: () => (drained ??= drain()),
   }

@@ -59,7 +59,7 @@ export function createSysTree(metrics: Metrics): SysTree {
   return {
     read(facts, nowMs) {
       const { connections } = metrics
-      const total = Math.max(facts.registered, connections)
+      const total = Math.max(facts.registered + metrics.observers, connections)
       const values: Record<string, string | number> = {
         version: `heliograph version ${facts.version}`,
         uptime: `${Math.floor((nowMs - metrics.startedMs) / 1_000)} seconds`,

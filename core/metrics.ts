@@ -31,7 +31,9 @@ export interface Metrics {
   readonly disconnects: Record<string, number>
   /** Refused or ended before CONNACK, by the same names. */
   readonly rejected: Record<string, number>
+  /** Those of observers included. */
   connections: number
+  observers: number
   connectionsMax: number
   connects: number
   /** Bytes of PUBLISHes that wait for their commit. */
@@ -57,6 +59,7 @@ export function createMetrics(startedMs: number): Metrics {
     disconnects: {},
     rejected: {},
     connections: 0,
+    observers: 0,
     connectionsMax: 0,
     connects: 0,
     heldBytes: 0,

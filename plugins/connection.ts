@@ -58,7 +58,7 @@ export interface ReceiptsFrame {
   readonly rows: readonly Row[]
   readonly stamps: readonly number[]
 }
-export type InFlight = (Row & { held?: boolean }) | (ReceiptsFrame & { held?: boolean })
+export type InFlight = Row | ReceiptsFrame
 
 /**
  * stopped: no subscription. opening: the slot is being advanced. reading: a page is under way. full: window or socket
@@ -78,6 +78,8 @@ export interface Pump {
   ring: (InFlight | undefined)[]
   next: number
   oldest: number
+  /** Frames whose PUBACK came before that of an earlier one of their conversation (B3). Of this connection: rows are shared. */
+  held: Set<number> | undefined
   open: number
   /** Woken while it was not live: read once more. */
   again: boolean

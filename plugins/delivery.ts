@@ -111,15 +111,15 @@ export function onPuback(delivery: Delivery, connection: Connection, packetId: n
   if (pump === undefined || k < 0 || k >= limits.windowRowsMax) return unknownPuback(delivery, connection)
   const n = pump.oldest + ((k - (pump.oldest % limits.windowRowsMax) + limits.windowRowsMax) % limits.windowRowsMax)
   const found = n < pump.next ? pump.ring[n % pump.ring.length] : undefined
-  if (found === undefined || found.held === true) return unknownPuback(delivery, connection)
+  if (found === undefined || pump.held?.has(n)) return unknownPuback(delivery, connection)
   pump.open--
   if (pump.fullSinceMs !== 0) pump.fullSinceMs = delivery.flow.ports.now()
   delivery.flow.metrics.acknowledged++
   if (n === pump.oldest || found.kind === 2 || found.peer === '' || !isBlocked(pump, n, found.peer)) {
     pump.ring[n % pump.ring.length] = undefined
     take(connection, found)
-    if (n !== pump.oldest || hasHeld(pump)) releaseHeld(pump, connection)
-  } else found.held = true
+    if (pump.held !== undefined) releaseHeld(pump, pump.held, connection)
+  } else pump.held = (pump.held ?? new Set()).add(n)
   while (pump.oldest < pump.next && pump.ring[pump.oldest % pump.ring.length] === undefined) pump.oldest++
 }
 
@@ -127,22 +127,21 @@ export function onPuback(delivery: Delivery, connection: Connection, packetId: n
 function isBlocked(pump: Pump, n: number, peer: string): boolean {
   for (let i = pump.oldest; i < n; i++) {
     const earlier = pump.ring[i % pump.ring.length]
-    if (earlier !== undefined && earlier.kind !== 2 && earlier.peer === peer && earlier.held !== true) return true
+    if (earlier !== undefined && earlier.kind !== 2 && earlier.peer === peer && !pump.held?.has(i)) return true
   }
   return false
 }
 
-function hasHeld(pump: Pump): boolean {
-  return pump.next - pump.oldest - 1 > pump.open
-}
-
-function releaseHeld(pump: Pump, connection: Connection): void {
-  for (let i = pump.oldest; i < pump.next; i++) {
-    const held = pump.ring[i % pump.ring.length]
-    if (held?.held !== true || held.kind === 2 || isBlocked(pump, i, held.peer)) continue
-    pump.ring[i % pump.ring.length] = undefined
-    take(connection, held)
+/** Oldest first: one may have waited for another. */
+function releaseHeld(pump: Pump, held: Set<number>, connection: Connection): void {
+  for (const n of [...held].sort((a, b) => a - b)) {
+    const row = pump.ring[n % pump.ring.length] as Row
+    if (isBlocked(pump, n, row.peer)) continue
+    held.delete(n)
+    pump.ring[n % pump.ring.length] = undefined
+    take(connection, row)
   }
+  if (held.size === 0) pump.held = undefined
 }
 
 function take(connection: Connection, found: InFlight): void {

@@ -11,7 +11,7 @@ import type { Connection, Held, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
 import { createGaps, type Gaps, noteSkipped } from './gaps.ts'
 import { flushConnections, writePuback } from './outbound.ts'
-import { noteAccepted, type Receipts } from './receipts.ts'
+import { flushAllSoon, noteAccepted, type Receipts } from './receipts.ts'
 import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './refuse.ts'
 import type { Route } from './routes.ts'
 
@@ -171,6 +171,7 @@ function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | u
     // The other side works on the first answers of a long batch while the rest is written.
     if (--untilFlush === 0) {
       untilFlush = ANSWERS_PER_FLUSH
+      flushAllSoon(ingress.receipts)
       flushConnections()
     }
     if (item.packetId === 0) {
@@ -187,6 +188,7 @@ function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | u
       if (envelope.peer !== '' && connection.isOpen) noteAccepted(ingress.receipts, connection, envelope)
     } else answerRefusal(ingress, item, refusalOf(envelope))
   }
+  flushAllSoon(ingress.receipts)
   flushConnections()
 }
 

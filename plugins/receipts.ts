@@ -147,14 +147,16 @@ export function takeMarkRow(receipts: Receipts, connection: Connection, row: Row
 }
 
 function flushSoon(receipts: Receipts, connection: Connection): void {
-  if (receipts.soon.size === 0) {
-    setImmediate(() => {
-      const now = receipts.soon
-      receipts.soon = new Set()
-      for (const due of now) flushDue(receipts, due)
-    })
-  }
+  if (receipts.soon.size === 0) setImmediate(flushAllSoon, receipts)
   receipts.soon.add(connection)
+}
+
+/** Writes the frames that need not linger. At the end of the turn; earlier, they share a write with what else leaves. */
+export function flushAllSoon(receipts: Receipts): void {
+  if (receipts.soon.size === 0) return
+  const now = receipts.soon
+  receipts.soon = new Set()
+  for (const due of now) flushDue(receipts, due)
 }
 
 function flushDue(receipts: Receipts, connection: Connection): void {

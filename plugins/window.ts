@@ -34,6 +34,7 @@ export function createPump(state: InboxState): Pump {
     ring: [],
     next: 0,
     oldest: 0,
+    held: undefined,
     open: 0,
     again: false,
     isCurrent: false,

@@ -32,18 +32,20 @@ export function closedLoop(path: Path, window: number): Scenario {
   }
 }
 
-/** One closed-loop run against a server that is up. */
+/** One closed-loop run against a server that is up; `look` adds figures that only the loaded server can tell. */
 export async function runClosedLoop(
   server: RunningServer,
   path: Path,
   window: number,
-  settings: Settings,
+  settings: Pick<Settings, 'seconds' | 'warmupS'>,
+  look?: () => Promise<Run>,
 ): Promise<Run> {
   const load = await open(server, path, window)
   wantEach(load, WANT_ALWAYS)
   await pause(settings.warmupS)
   const figures = await measure(load, server, settings.seconds)
-  return { ...figures, ...(await finish(load)) }
+  const more = await look?.()
+  return { ...figures, ...more, ...(await finish(load)) }
 }
 
 /** `perSecond` messages in all, whatever the server does; latency counts from the write. */

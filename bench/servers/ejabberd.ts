@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { plainBroker } from './plain.ts'
 import { debianVersion } from './server.ts'
 
-const LIBRARIES = '/usr/lib/x86_64-linux-gnu'
+const LIBRARIES = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`
 
 export const ejabberd = plainBroker({
   name: 'ejabberd',

@@ -91,14 +91,14 @@ describe('the admin API', () => {
 
   it('refuses a device whose revocation came between its token and its claim', async () => {
     const [made] = (await test.make({ kind: 'thing', ids: ['race'] })) as [MadeDevice]
-    const { directory } = test.node.server.opened.ports
-    // The revocation that no claim saw: the token was checked before it, the connection is ready after it.
-    const { authenticate } = directory
-    directory.authenticate = async (...args) => {
-      const principal = await authenticate(...args)
-      directory.authenticate = authenticate
-      setImmediate(() => void directory.revoke('race'))
-      return principal
+    const { directory, claims, inbox } = test.node.server.opened.ports
+    // Asked while CONNECT is worked off: the token was found to be good, and nobody has claimed the device yet.
+    const { open } = inbox
+    inbox.open = async (id) => {
+      inbox.open = open
+      await directory.revoke(id)
+      claims.evict(id, 'revoked')
+      return open(id)
     }
     const client = await test.connect(made)
     await client.closed(limits.revokeDelayMsMax)

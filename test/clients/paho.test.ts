@@ -45,7 +45,11 @@ describe('the Paho client of Python', () => {
     it('sends a command to a thing, which answers to the name it finds in the topic', async () => {
       const service = await world.service('svc', 'plant')
       const sensor = await world.thing('s1', service)
-      const home = start(command, asDevice(service, '--subscribe', 'd/svc/from/#', '--publish', 'd/svc/raw/d-s1', '--count', '1'), 'open\n')
+      const home = start(
+        command,
+        asDevice(service, '--subscribe', 'd/svc/from/#', '--publish', 'd/svc/raw/d-s1', '--count', '1'),
+        'open\n',
+      )
       const subscribed = ['--subscribe', 'd/s1/from/#', '--count', '1']
       const [, order] = await run(command, asDevice(sensor, ...subscribed))
       assert.equal(order, 'd/s1/from/@plant/direct open')

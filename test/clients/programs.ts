@@ -40,6 +40,7 @@ const LIFE_MS_MAX = 20_000
 export function start(command: string, args: readonly string[], input = ''): Program {
   const child: ChildProcessByStdio<Writable, Readable, Readable> = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: LIFE_MS_MAX,
   })
   const lines: string[] = []
   let rest = ''
@@ -63,12 +64,10 @@ export function start(command: string, args: readonly string[], input = ''): Pro
     async printed(count) {
       const late = AbortSignal.timeout(PRINT_MS_MAX)
       while (lines.length < count) {
-        const isOver = await Promise.race([
-          once(child, 'lines', { signal: late }).then(() => false),
-          ended.then(() => true),
-        ])
-        if (isOver && lines.length < count)
-          throw new Error(`${command} ended with ${lines.length} of ${count} lines: ${said}`)
+        const more = once(child, 'lines', { signal: late }).then(() => false)
+        const isOver = await Promise.race([more, ended.then(() => true)])
+        if (!isOver || lines.length >= count) continue
+        throw new Error(`${command} ended with ${lines.length} of ${count} lines: ${said}`)
       }
       return lines
     },

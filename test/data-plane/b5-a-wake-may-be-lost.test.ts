@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict'
+import type { Client } from '../world/client.ts'
+import type { TestDevice } from '../world/devices.ts'
+import type { World } from '../world/world.ts'
+import { attend, deliveredUpTo, messages, receiveMessages, send, startScene } from './scene.ts'
+
+const keyOf = ({ user }: TestDevice): string => Buffer.from(user).toString('latin1')
+
+describe('B5: a wake may be lost', () => {
+  let world: World
+  let alice: TestDevice
+  let bob: TestDevice
+  let from: Client
+  let woken = 0
+  beforeEach(async () => {
+    world = await startScene({ env: { WINDOW_ROWS: '4' } })
+    alice = await world.person('alice')
+    bob = await world.person('bob')
+    from = await attend(world, alice)
+    woken = 0
+  })
+  afterEach(() => world.stop())
+
+  /** From now on every wake is taken and nobody woken. */
+  function dropWakes(): void {
+    world.server.opened.ports.claims.wake = () => {
+      woken++
+      return true
+    }
+  }
+
+  it('and the rows come at the next connection, in order, once', async () => {
+    const to = await attend(world, bob)
+    dropWakes()
+    for (let i = 0; i < 30; i++) await send(from, alice, [bob])
+    await to.ping()
+    assert.deepEqual(messages(to), [])
+    assert.equal(woken, 30)
+    to.destroy()
+    const back = await world.connect(bob)
+    const got = await receiveMessages(back, 30)
+    assert.deepEqual(
+      got.map(({ packet }) => packet.dup),
+      Array(30).fill(false),
+    )
+    const seqs = got.map(({ seq }) => seq)
+    assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+  })
+
+  it('and a connection that is reading anyway finds them, marks of the other side too', async () => {
+    ;(await attend(world, bob)).destroy()
+    for (let i = 0; i < 8; i++) await send(from, alice, [bob])
+    const to = await world.connect(bob, { autoAck: false })
+    await receiveMessages(to, 4)
+    dropWakes()
+    for (let i = 0; i < 16; i++) await send(from, alice, [bob])
+    assert.equal(messages(to).length, 4)
+    let acked = 0
+    while (messages(to).length < 24) {
+      const known = messages(to)
+      for (const { packet } of known.slice(acked)) to.puback(packet.messageId as number)
+      acked = known.length
+      await receiveMessages(to, acked + 1)
+    }
+    for (const { packet } of messages(to).slice(acked)) to.puback(packet.messageId as number)
+    await to.ping()
+    const last = messages(to).at(-1)?.seq
+    // The mark is appended; its wake is lost as well.
+    const { inbox } = world.server.opened.ports
+    while ((await inbox.markOf(keyOf(bob), keyOf(alice))) !== last) await new Promise((resolve) => setTimeout(resolve, 1))
+    from.destroy()
+    const back = await world.connect(alice)
+    await back.until(() => deliveredUpTo(back) === last, 'delivered')
+  })
+})
