@@ -9,7 +9,7 @@ import type { Clock, Log } from '../core/ports.ts'
 import { startHttp } from './http.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { type Operators, startOperators } from './operators.ts'
-import { type Server, startServer } from './server.ts'
+import { type Server, type ServerOverrides, startServer } from './server.ts'
 
 export interface Node {
   readonly server: Server
@@ -39,16 +39,17 @@ function missingOf(server: Server, isDraining: boolean): Missing[] {
 
 /**
  * Starts everything. Rejects with a ConfigFault or a socket's error, and leaves nothing behind. `onFatal` must end
- * the process.
+ * the process; `overrides` are for tests.
  */
 export async function startNode(
   config: Config,
   log: Log,
   onFatal: (error: Error) => void,
   now: Clock = Date.now,
+  overrides: ServerOverrides = {},
 ): Promise<Node> {
   const version = versionOf()
-  const server = await startServer(config, log, onFatal, now)
+  const server = await startServer(config, log, onFatal, now, overrides)
   const loopDelay = watchLoopDelay()
   let isDraining = false
   let drained: Promise<void> | undefined

@@ -76,6 +76,32 @@ export interface Envelope {
   rows: Row[]
 }
 
+/** Replaced, never filled. */
+export const NO_ROWS: Row[] = []
+
+/** Every key is always there: one hidden class for all envelopes, and no spread on the hot path. */
+export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
+  const { device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } = fields
+  return {
+    device,
+    deviceNumber,
+    stamp,
+    hash,
+    dedupe,
+    afterSeq,
+    expiresMs,
+    peer,
+    source,
+    targets,
+    bodies,
+    mark: undefined,
+    verdict: VERDICT_PENDING,
+    seq: 0,
+    lastStamp: 0,
+    rows: NO_ROWS,
+  }
+}
+
 /** A batch could not be stored; nothing of it was. `code` is a name of the error catalogue. */
 export class IntakeFault extends Error {
   readonly code: 'disk_full' | 'corrupt_store' | 'storage_unavailable' | 'overloaded'

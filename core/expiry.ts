@@ -1,10 +1,11 @@
 /**
- * Rows that nobody took in time (B3, B6): after 30 days, or after what their sender asked for. They are not delivered any
- * more, and their sender is told `expired`, which is final. The pump comes upon them as it reads, the retention job as it
- * walks; both end them here.
+ * Rows that nobody took in time (B3, B6): after 30 days, or after what their sender asked for. They are not delivered
+ * any more, and their sender is told `expired`, which is final. The pump comes upon them as it reads, the retention
+ * job as it walks; both end them here.
  */
-import { limits } from '../topics/limits.ts'
+
 import { seqToUnixMs } from '../topics/ids.ts'
+import { limits } from '../topics/limits.ts'
 import type { Envelope } from './envelope.ts'
 import { appendOwn, receiptEnvelope, userOfKey } from './own-envelopes.ts'
 import type { Ports } from './ports.ts'
@@ -16,9 +17,9 @@ export function isExpired(row: Pick<Row, 'seq' | 'expiresMs'>, nowMs: number): b
 }
 
 /**
- * Ends expired rows of one device of the user `by`. Senders are told first, one entry for each conversation, then the rows
- * leave: a crash between the two tells them once more, never not at all. A row that another device of the user has
- * acknowledged leaves in silence. Idempotent. Rejects with an IntakeFault; the rows are still there then.
+ * Ends expired rows of one device of the user `by`. Senders are told first, one entry for each conversation, then the
+ * rows leave: a crash between the two tells them once more, never not at all. A row that another device of the user
+ * has acknowledged leaves in silence. Idempotent. Rejects with an IntakeFault; the rows are still there then.
  */
 export async function expireRows(ports: Ports, by: string, device: string, rows: readonly Row[]): Promise<void> {
   const untold = new Map<string, number[]>()

@@ -40,12 +40,7 @@ export function markTarget(device: string): Target {
 }
 
 /** What the user `by` is said to have reached, for all `devices` of the other user. `mark` is what that makes known. */
-export function receiptEnvelope(
-  devices: readonly Device[],
-  by: string,
-  said: Partial<Receipt>,
-  mark?: Mark,
-): Envelope {
+export function receiptEnvelope(devices: readonly Device[], by: string, said: Partial<Receipt>, mark?: Mark): Envelope {
   const targets = devices.map(({ id }) => markTarget(id))
   return ownEnvelope(receiptBytes({ peer: userOfKey(by), ...said }), targets, mark)
 }

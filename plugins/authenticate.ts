@@ -19,7 +19,12 @@ const BAD: Login = { who: 'refused', returnCode: CONNACK_CREDENTIALS, reason: 'b
 const LATE: Login = { who: 'refused', returnCode: CONNACK_UNAVAILABLE, reason: 'authenticate_timeout' }
 
 /** Resolves within `timeoutMs`, whatever the directory does. */
-export async function authenticate(ports: Ports, connect: Connect, observerHash: Uint8Array, timeoutMs: number): Promise<Login> {
+export async function authenticate(
+  ports: Ports,
+  connect: Connect,
+  observerHash: Uint8Array,
+  timeoutMs: number,
+): Promise<Login> {
   const { username, password, clientId } = connect
   if (username === undefined || password === undefined || password.length > limits.tokenBytesMax) return BAD
   const hash = hashOf(password)

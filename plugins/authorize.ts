@@ -36,11 +36,7 @@ export function authorizePublish(connection: Connection, source: Uint8Array, sta
 }
 
 /** Why a PUBLISH to a topic that leads nowhere ends the connection: its text, its form, or whose it is. */
-export function judgeTopic(
-  source: Uint8Array,
-  start: number,
-  end: number,
-): 'bad_utf8' | 'bad_topic' | 'foreign_topic' {
+export function judgeTopic(source: Uint8Array, start: number, end: number): 'bad_utf8' | 'bad_topic' | 'foreign_topic' {
   const topic = readText(source.subarray(start, end))
   if (topic === undefined) return 'bad_utf8'
   return isValidTopic(topic) ? 'foreign_topic' : 'bad_topic'

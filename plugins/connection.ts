@@ -78,7 +78,10 @@ export interface Pump {
   ring: (InFlight | undefined)[]
   next: number
   oldest: number
-  /** Frames whose PUBACK came before that of an earlier one of their conversation (B3). Of this connection: rows are shared. */
+  /**
+   * Frames whose PUBACK came before that of an earlier one of their conversation (B3). Of this connection: rows are
+   * shared.
+   */
   held: Set<number> | undefined
   open: number
   /** Woken while it was not live: read once more. */
@@ -113,7 +116,9 @@ export interface Sending {
   readonly inFlight: Set<number>
   /** Conversations under RETRY_LATER, until unix ms. */
   later: Map<string, number> | undefined
-  /** A temporary refusal met this thing, or its bytes made no sense: nothing more is taken from it, whatever is held. */
+  /**
+   * A temporary refusal met this thing, or its bytes made no sense: nothing more is taken from it, whatever is held.
+   */
   isStopped: boolean
   /** Refusals that were logged: once per connection, the counters have the rest. */
   logged: Set<ErrorCode> | undefined

@@ -1,6 +1,7 @@
 /**
- * Gaps (B6): a device whose inbox was full was skipped while its user got the message on another one. Once there is room again a
- * person's device is told about how many it missed. Counts live in memory: bounded by the devices that are full.
+ * Gaps (B6): a device whose inbox was full was skipped while its user got the message on another one. Once there is
+ * room again a person's device is told about how many it missed. Counts live in memory: bounded by the devices that
+ * are full.
  */
 import { appendOwn, gapEnvelope } from '../core/own-envelopes.ts'
 import type { Ports } from '../core/ports.ts'

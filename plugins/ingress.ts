@@ -3,17 +3,16 @@
  * synchronously; what has to wait (for the directory) holds those behind it. Refusals take a place too. Bounded: held
  * bytes per connection and node (A6); beyond, the socket is not read.
  */
-import { type Envelope, type IntakeFault, type Target, VERDICT_NEW, VERDICT_PENDING } from '../core/envelope.ts'
+import { type Envelope, type IntakeFault, NO_ROWS, type Target, VERDICT_NEW } from '../core/envelope.ts'
 import { countBy, type Metrics } from '../core/metrics.ts'
-import type { Ports, Row } from '../core/ports.ts'
+import type { Ports } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
-import type { Connection, Held, Sending } from './connection.ts'
+import type { Connection, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
 import { createGaps, type Gaps, noteSkipped } from './gaps.ts'
 import { flushConnections, writePuback } from './outbound.ts'
 import { flushAllSoon, noteAccepted, type Receipts } from './receipts.ts'
 import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './refuse.ts'
-import type { Route } from './routes.ts'
 
 const ANSWERS_PER_FLUSH = 256
 
@@ -41,12 +40,21 @@ export interface Ingress {
 }
 
 export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts, refusedHoldMs: number): Ingress {
-  return { ports, metrics, receipts, gaps: createGaps(ports), refusedHoldMs, items: [], envelopes: [], senders: new Set() }
+  return {
+    ports,
+    metrics,
+    receipts,
+    gaps: createGaps(ports),
+    refusedHoldMs,
+    items: [],
+    envelopes: [],
+    senders: new Set(),
+  }
 }
 
 /**
- * The targets whose inbox is not full; those that are will be told of the gap. Undefined when all of the recipient's are full:
- * then nothing is sent (B6).
+ * The targets whose inbox is not full; those that are will be told of the gap. Undefined when all of the recipient's
+ * are full: then nothing is sent (B6).
  */
 export function deliverable(ingress: Ingress, targets: readonly Target[]): readonly Target[] | undefined {
   const { intake } = ingress.ports
@@ -240,82 +248,3 @@ function holdThenClose(ingress: Ingress, connection: Connection): void {
     if (connection.isOpen) connection.wire.end('append_failed')
   }, ingress.refusedHoldMs).unref()
 }
-
-/** The route to a recipient, when it was resolved and the directory has not changed since. */
-export function knownRoute(ingress: Ingress, connection: Connection, key: string): Route | undefined {
-  const known = connection.sending?.routes.get(key)
-  return known !== undefined && known.version === ingress.ports.directory.version() ? known : undefined
-}
-
-/**
- * Runs `use` with the route, now when it is known, else after the directory answered; frames behind it wait in order.
- * `resolve` fails: the store is down, and the frame is refused as such.
- */
-export function withRoute(
-  ingress: Ingress,
-  connection: Connection,
-  key: string,
-  resolve: () => Promise<Route>,
-  use: (route: Route | undefined) => void,
-): void {
-  const sending = sendingOf(connection)
-  const known = knownRoute(ingress, connection, key)
-  if (known !== undefined) return use(known)
-  if (sending.routes.size >= ROUTES_PER_CONNECTION_MAX) sending.routes.clear()
-  sending.isResolving = true
-  void resolve()
-    .catch((error: Error) => {
-      ingress.ports.log.warn({ device: connection.device, error: error.message }, 'resolving a recipient failed')
-      return undefined
-    })
-    .then((route) => {
-      if (route !== undefined) sending.routes.set(key, route)
-      // `use` may resolve another one, and goes on holding those behind it.
-      sending.isResolving = false
-      use(route)
-      takeHeld(ingress, connection)
-    })
-}
-
-/** The frames behind the one that waited, up to the next that has to wait. */
-function takeHeld(ingress: Ingress, connection: Connection): void {
-  const sending = sendingOf(connection)
-  while (sending.held.length > 0 && !sending.isResolving) {
-    const { packetId, bytes, take } = sending.held.shift() as Held
-    if (sending.isStopped) leave(ingress, connection, packetId, bytes)
-    else {
-      const reason = take()
-      if (reason === undefined) continue
-      giveUp(ingress, connection, packetId, bytes)
-      connection.wire.end(reason)
-    }
-  }
-}
-
-const ROUTES_PER_CONNECTION_MAX = 4_096
-
-/** Every key is always there: one hidden class for all envelopes, and no spread on the hot path. */
-export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
-  const { device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } = fields
-  return {
-    device,
-    deviceNumber,
-    stamp,
-    hash,
-    dedupe,
-    afterSeq,
-    expiresMs,
-    peer,
-    source,
-    targets,
-    bodies,
-    mark: undefined,
-    verdict: VERDICT_PENDING,
-    seq: 0,
-    lastStamp: 0,
-    rows: NO_ROWS,
-  }
-}
-
-/** Replaced, never filled. */
-const NO_ROWS: Row[] = []

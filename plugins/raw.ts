@@ -1,11 +1,12 @@
 /** Step 3 for things: `d/<device>/raw/<to>[/<n>]`, any bytes (WIRE.md, raw devices). */
-import { DEDUPE_NONE, DEDUPE_RISING } from '../core/envelope.ts'
-import { limits } from '../topics/limits.ts'
+import { DEDUPE_NONE, DEDUPE_RISING, pendingEnvelope } from '../core/envelope.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
+import { limits } from '../topics/limits.ts'
 import { parseUpTopic, rawNumber, rawTo } from '../topics/topic.ts'
 import { judgeTopic } from './authorize.ts'
 import type { Connection } from './connection.ts'
-import { deliverable, type Ingress, join, joinRefusal, knownRoute, pendingEnvelope, withRoute } from './ingress.ts'
+import { deliverable, type Ingress, join, joinRefusal } from './ingress.ts'
+import { knownRoute, withRoute } from './recipients.ts'
 import { type Refusal, refusal } from './refuse.ts'
 import { type Route, resolveRaw } from './routes.ts'
 
@@ -14,8 +15,8 @@ const SLASH = 47
 const RAW_BYTES = 4
 
 /**
- * A PUBLISH in `source[..end)` whose topic begins at `topicStart`, its length in front, with `d/<device>/raw/`. Gives the
- * reason to close, if any: a topic of good form whose recipient or number is none is refused instead.
+ * A PUBLISH in `source[..end)` whose topic begins at `topicStart`, its length in front, with `d/<device>/raw/`. Gives
+ * the reason to close, if any: a topic of good form whose recipient or number is none is refused instead.
  */
 export function onRaw(
   ingress: Ingress,

@@ -151,7 +151,9 @@ function flushSoon(receipts: Receipts, connection: Connection): void {
   receipts.soon.add(connection)
 }
 
-/** Writes the frames that need not linger. At the end of the turn; earlier, they share a write with what else leaves. */
+/**
+ * Writes the frames that need not linger. At the end of the turn; earlier, they share a write with what else leaves.
+ */
 export function flushAllSoon(receipts: Receipts): void {
   if (receipts.soon.size === 0) return
   const now = receipts.soon

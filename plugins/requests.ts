@@ -1,7 +1,7 @@
 /** Step 3 for persons: `d/<device>/out`, a SendRequest. Bodies stay where they were read; only references travel. */
 import { crc32 } from 'node:zlib'
 import { checkDeviceList } from '../core/device-list.ts'
-import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, type Target } from '../core/envelope.ts'
+import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, pendingEnvelope, type Target } from '../core/envelope.ts'
 import { markTarget, receiptBytes } from '../core/own-envelopes.ts'
 import type { Device } from '../core/ports.ts'
 import {
@@ -16,16 +16,8 @@ import {
 import { isThingUser } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection } from './connection.ts'
-import {
-  deliverable,
-  type Ingress,
-  isLater,
-  join,
-  joinRefusal,
-  knownRoute,
-  pendingEnvelope,
-  withRoute,
-} from './ingress.ts'
+import { deliverable, type Ingress, isLater, join, joinRefusal } from './ingress.ts'
+import { knownRoute, withRoute } from './recipients.ts'
 import { type Refusal, refusal } from './refuse.ts'
 import { type Route, resolvePair, resolveRaw } from './routes.ts'
 
@@ -205,13 +197,7 @@ function readMarks(context: Context, request: SendRequest, items: readonly Recei
   readMark(context, request, item, isLast, () => readMarks(context, request, items, at + 1))
 }
 
-function readMark(
-  context: Context,
-  request: SendRequest,
-  item: Receipt,
-  isAnswered: boolean,
-  next: () => void,
-): void {
+function readMark(context: Context, request: SendRequest, item: Receipt, isAnswered: boolean, next: () => void): void {
   const { ingress, connection, packetId, bytes } = context
   const user = item.peer as Uint8Array
   const me = connection.principal.account.user

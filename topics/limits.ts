@@ -53,7 +53,10 @@ export const limitTable = {
   windowRows: limit(100, 'Rows written to a connection and not acknowledged, by default.'),
   windowRowsMax: limit(1_024, 'Rows written to a connection and not acknowledged, at most.'),
   packetIdSlots: limit(63, 'Slots of packet ids, of windowRowsMax ids each.'),
-  refusedHoldMs: limit(5_000, 'How long a thing is kept waiting after a temporary refusal, before its connection ends.'),
+  refusedHoldMs: limit(
+    5_000,
+    'How long a thing is kept waiting after a temporary refusal, before its connection ends.',
+  ),
   ackTimeoutMs: limit(60_000, 'A full window without PUBACK for so long ends the connection.'),
   heldBytesPerConnectionMax: limit(256 * KIB, 'PUBLISHes read ahead of their append, of one connection.'),
   heldBytesPerNodeMax: limit(128 * MIB, 'PUBLISHes read ahead of their append, of all connections.'),

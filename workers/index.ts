@@ -1,4 +1,6 @@
-/** The jobs of the embedded profile, each with its period: plain functions (job, ports), run one after the other here. */
+/**
+ * The jobs of the embedded profile, each with its period: plain functions (job, ports), run one after the other here.
+ */
 import type { Ports } from '../core/ports.ts'
 import { retain, WALK_BEGIN } from './retention.ts'
 
@@ -22,7 +24,10 @@ const jobs: readonly Job[] = [
   },
 ]
 
-/** Starts every job. A run that fails is logged and tried again a period later. Gives how to stop: runs under way end first. */
+/**
+ * Starts every job. A run that fails is logged and tried again a period later. Gives how to stop: runs under way end
+ * first.
+ */
 export function startWorkers(ports: Ports): () => Promise<void> {
   const stops = jobs.map((job) => every(job, job.start(ports), ports))
   return async () => void (await Promise.all(stops.map((stop) => stop())))

@@ -1,7 +1,7 @@
 /**
- * The checkpoint thread: copies what is in the WAL into the database beside the writer, so that no commit waits for it (C2). A
- * PASSIVE checkpoint copies without the writer's lock; the RESTART behind it holds the lock for the few frames that came
- * meanwhile, and lets the next commit begin the WAL anew, so that the file stays bounded.
+ * The checkpoint thread: copies what is in the WAL into the database beside the writer, so that no commit waits for
+ * it (C2). A PASSIVE checkpoint copies without the writer's lock; the RESTART behind it holds the lock for the few
+ * frames that came meanwhile, and lets the next commit begin the WAL anew, so that the file stays bounded.
  */
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'

@@ -128,13 +128,10 @@ export function createDirectory(store: Store): Directory {
       const known = timingSafeEqual(Buffer.from((row?.['token_hash'] as Uint8Array) ?? NO_HASH), tokenHash)
       if (row === undefined || !known || row['revoked_ms'] !== 0) return undefined
       // A thing has one device: this row says all of its account.
-      if (row['kind'] === 'thing') {
-        const only = deviceFrom(row)
-        return { account: accountFrom(store, row, [only]), device: only }
-      }
+      const only = deviceFrom(row)
+      if (row['kind'] === 'thing') return { account: accountFrom(store, row, [only]), device: only }
       const account = accountOf(row['user'] as Uint8Array)
-      const device = account?.devices.find((candidate) => candidate.id === id)
-      return account && device && { account, device }
+      return account && { account, device: only }
     },
     account: async (user) => accountOf(user),
     async accountByHandle(handle) {

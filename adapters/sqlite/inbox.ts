@@ -31,7 +31,14 @@ const SETTLED_PAGE = `SELECT seq, sub, kind, peer, expires_ms, body FROM settled
 function settledPage(store: Store, device: DeviceState, seq: number, sub: number, limit: number): TailRow[] {
   const rows: TailRow[] = []
   let bytes = 0
-  for (const found of prepared(store.reader, SETTLED_PAGE).iterate(device.id, seq, seq, sub, seq, limit + (device.leaving?.size ?? 0))) {
+  for (const found of prepared(store.reader, SETTLED_PAGE).iterate(
+    device.id,
+    seq,
+    seq,
+    sub,
+    seq,
+    limit + (device.leaving?.size ?? 0),
+  )) {
     if (device.leaving?.has(found['seq'] as number)) continue
     const source = found['body'] as Uint8Array
     rows.push({

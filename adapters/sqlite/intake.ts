@@ -165,7 +165,10 @@ function undo(store: Store, draft: Draft): void {
   }
 }
 
-/** Marks and `expired` let the store shrink: neither a full disk (C3) nor a full tail, whose front waits for them, stops them. */
+/**
+ * Marks and `expired` let the store shrink: neither a full disk (C3) nor a full tail, whose front waits for them,
+ * stops them.
+ */
 const isOwn = (envelope: Envelope): boolean => envelope.device === ''
 
 const isFull = (store: Store): boolean => store.tail.liveRows >= store.limits.tailRowsMax

@@ -109,7 +109,10 @@ describe('the admin API', () => {
     const allow = (owner: string, body: object): Promise<Answer> => test.ask(`/v1/admin/accounts/${owner}/allow`, body)
 
     it('lets another account address the things of an owner, at once', async () => {
-      const [, near] = (await test.make({ kind: 'thing', ids: ['gate', 'near'], owner: 'house' })) as [MadeDevice, MadeDevice]
+      const [, near] = (await test.make({ kind: 'thing', ids: ['gate', 'near'], owner: 'house' })) as [
+        MadeDevice,
+        MadeDevice,
+      ]
       const [far] = (await test.make({ kind: 'service', ids: ['far'], owner: 'guests' })) as [MadeDevice]
       const service = await test.connect(far)
       await service.subscribe('d/far/from/#')
@@ -148,7 +151,11 @@ describe('the admin API', () => {
     }
     assertProblem(await raw('{"kind":', 'application/json'), 400, undefined)
     assertProblem(await raw('kind=thing', 'application/x-www-form-urlencoded'), 415, undefined)
-    assertProblem(await raw(JSON.stringify({ kind: 'thing', ids: ['x'.repeat(300_000)] }), 'application/json'), 413, 'too_large')
+    assertProblem(
+      await raw(JSON.stringify({ kind: 'thing', ids: ['x'.repeat(300_000)] }), 'application/json'),
+      413,
+      'too_large',
+    )
     assertProblem(await test.ask('/v1/admin/nothing'), 404, undefined)
   })
 

@@ -29,7 +29,10 @@ describe('the OpenAPI document', () => {
 
   const operations = (): [name: string, operation: Operation][] =>
     Object.entries(document.paths).flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, operation]): [string, Operation] => [`${method.toUpperCase()} ${path}`, operation]),
+      Object.entries(methods).map(([method, operation]): [string, Operation] => [
+        `${method.toUpperCase()} ${path}`,
+        operation,
+      ]),
     )
 
   it('is of version 3.1 and of this version of the server', () => {
@@ -80,6 +83,7 @@ describe('the OpenAPI document', () => {
   })
 
   it('tells of codes that the catalogue has', () => {
-    for (const code of ['malformed', 'too_large', 'unknown_recipient', 'unauthorized', 'conflict']) assert.ok(isErrorCode(code))
+    for (const code of ['malformed', 'too_large', 'unknown_recipient', 'unauthorized', 'conflict'])
+      assert.ok(isErrorCode(code))
   })
 })

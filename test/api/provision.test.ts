@@ -45,7 +45,13 @@ describe('provisioning', () => {
   })
 
   it('goes on counting where the prefix ended, also past ids of revoked devices', async () => {
-    assert.deepEqual(ids(await test.make({ kind: 'thing', prefix: 'go', count: 5 })), ['go1', 'go2', 'go3', 'go4', 'go5'])
+    assert.deepEqual(ids(await test.make({ kind: 'thing', prefix: 'go', count: 5 })), [
+      'go1',
+      'go2',
+      'go3',
+      'go4',
+      'go5',
+    ])
     assert.deepEqual(ids(await test.make({ kind: 'thing', prefix: 'go', count: 2 })), ['go6', 'go7'])
     for (const id of ['go1', 'go7']) assert.equal((await test.ask(`${DEVICES}/${id}/revoke`, {})).status, 204)
     const more = ids(await test.make({ kind: 'thing', prefix: 'go', count: 3 }))
@@ -64,7 +70,11 @@ describe('provisioning', () => {
 
   it('makes all of the ids given or none, and names the one that is taken', async () => {
     await test.make({ kind: 'thing', ids: ['serial7'] })
-    const detail = assertProblem(await test.ask(DEVICES, { kind: 'thing', ids: ['serial6', 'serial7', 'serial8'] }), 409, 'conflict')
+    const detail = assertProblem(
+      await test.ask(DEVICES, { kind: 'thing', ids: ['serial6', 'serial7', 'serial8'] }),
+      409,
+      'conflict',
+    )
     assert.match(detail, /serial7/)
     for (const id of ['serial6', 'serial8']) assert.equal(await exists(id), false)
   })
@@ -93,9 +103,16 @@ describe('provisioning', () => {
   it('makes service devices on one account with the next numbers, at most 127', async () => {
     const first = await test.make({ kind: 'service', prefix: 'dock', owner: 'docks', count: 2 })
     const second = await test.make({ kind: 'service', prefix: 'dock', owner: 'docks' })
-    assert.deepEqual([...first, ...second].map(({ number }) => number), [1, 2, 3])
+    assert.deepEqual(
+      [...first, ...second].map(({ number }) => number),
+      [1, 2, 3],
+    )
     assert.equal(new Set([...first, ...second].map(({ user }) => user)).size, 1)
-    assertProblem(await test.ask(DEVICES, { kind: 'service', prefix: 'dock', owner: 'docks', count: 125 }), 413, 'too_large')
+    assertProblem(
+      await test.ask(DEVICES, { kind: 'service', prefix: 'dock', owner: 'docks', count: 125 }),
+      413,
+      'too_large',
+    )
     const rest = await test.make({ kind: 'service', prefix: 'dock', owner: 'docks', count: 124 })
     assert.equal(rest.at(-1)?.number, limits.devicesPerUserMax)
   })

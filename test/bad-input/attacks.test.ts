@@ -25,10 +25,7 @@ suite(`before CONNECT, the connection is closed without a word (${alike}) for`, 
   ...connects.firstPackets,
   ...connects.connectLengths,
 ])
-suite(`a CONNECT is closed without a word (${alike}) for`, [
-  ...connects.malformedConnects,
-  ...connects.badConnectTexts,
-])
+suite(`a CONNECT is closed without a word (${alike}) for`, [...connects.malformedConnects, ...connects.badConnectTexts])
 suite(`a CONNECT is refused with the code that says why (${alike}) for`, [
   ...connects.refusedConnects,
   ...connects.wills,

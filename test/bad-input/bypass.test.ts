@@ -42,7 +42,10 @@ describe('nobody gets around the rules by', () => {
     await victim.receive(1)
     await observer.ping()
     assert.deepEqual(texts(victim.received), ['after them'])
-    assert.deepEqual(observer.received.filter(({ payload }) => payload.includes('last words')), [])
+    assert.deepEqual(
+      observer.received.filter(({ payload }) => payload.includes('last words')),
+      [],
+    )
   })
 
   it('a subscription to everything as an observer: no topic of a device or user is among what it gets', async () => {
@@ -57,7 +60,9 @@ describe('nobody gets around the rules by', () => {
     await reader.receive(1)
     await observer.until((c) => c.received.some(({ topic }) => topic === 'ops/node/one'), 'ops/node/one')
     await observer.ping()
-    const foreign = observer.received.filter(({ topic }) => !topic.startsWith('ops/') && !topic.startsWith('$SYS/broker/'))
+    const foreign = observer.received.filter(
+      ({ topic }) => !topic.startsWith('ops/') && !topic.startsWith('$SYS/broker/'),
+    )
     assert.deepEqual(foreign, [])
   })
 
@@ -66,13 +71,16 @@ describe('nobody gets around the rules by', () => {
     world.server.retain('$SYS/broker/uptime', '1')
     const client = await world.connect(a)
     const filters = ['#', 'ops/#', 'ops/node/one', '+/+/+', '$SYS/#', '$SYS/broker/uptime']
-    assert.deepEqual(await client.subscribe(...filters), filters.map(() => 0x80))
+    assert.deepEqual(
+      await client.subscribe(...filters),
+      filters.map(() => 0x80),
+    )
     world.server.retain('ops/node/one', '{"secret":2}')
     await client.ping()
     assert.deepEqual(client.received, [])
   })
 
-  it("a denied filter beside the own one: after a reconnect there is nothing but the own inbox", async () => {
+  it('a denied filter beside the own one: after a reconnect there is nothing but the own inbox', async () => {
     const client = await world.connect(a)
     assert.deepEqual(await client.subscribe('d/a/from/#', 'd/b/from/#', '#'), [1, 0x80, 0x80])
     await client.disconnect()
@@ -159,7 +167,10 @@ describe('nobody gets around the rules by', () => {
     for (let i = 0; i < 50; i++) await sender.publish('d/a/raw/d-b', `${i}`)
     await client.receive(50)
     await client.ping()
-    assert.deepEqual(texts(client.received), Array.from({ length: 50 }, (_, i) => `${i}`))
+    assert.deepEqual(
+      texts(client.received),
+      Array.from({ length: 50 }, (_, i) => `${i}`),
+    )
   })
 })
 

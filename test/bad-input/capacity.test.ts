@@ -10,7 +10,10 @@ describe('the most that a node holds is held, and one more is not:', () => {
     const admission = createAdmission(Date.now, { connectionsMax: 100_000, connectionsPerAddressMax: 100_000 })
     const enter = (i: number) => admission.enter(`10.0.${i >>> 8}.${i & 255}`)
     const tickets = Array.from({ length: limits.halfOpenMax }, (_, i) => enter(i))
-    assert.equal(tickets.some((ticket) => 'reason' in ticket), false)
+    assert.equal(
+      tickets.some((ticket) => 'reason' in ticket),
+      false,
+    )
     assert.deepEqual(enter(limits.halfOpenMax), { returnCode: 0, reason: 'too_many_half_open' })
     const [first] = tickets
     if (first === undefined || 'reason' in first) throw new Error('no ticket')
@@ -91,7 +94,10 @@ describe('the most that a node holds is held, and one more is not:', () => {
     await reader.subscribe('d/b/from/#')
     await reader.receive(3)
     await reader.ping()
-    assert.deepEqual(reader.received.map(({ payload }) => String(payload)), ['1', '2', '3'])
+    assert.deepEqual(
+      reader.received.map(({ payload }) => String(payload)),
+      ['1', '2', '3'],
+    )
     await world.stop()
   })
 

@@ -1,7 +1,17 @@
 /** Hostile first packets and CONNECTs (reliability rows: MQTT packet level). */
 import { limits } from '../../topics/limits.ts'
 import { OBSERVER_PASSWORD } from '../world/world.ts'
-import { type ConnectParts, connectBytes, join, type Part, packet, publishBytes, subscribeBytes, text, u16 } from './bytes.ts'
+import {
+  type ConnectParts,
+  connectBytes,
+  join,
+  type Part,
+  packet,
+  publishBytes,
+  subscribeBytes,
+  text,
+  u16,
+} from './bytes.ts'
 import { type Attack, CANARY, type Cast } from './scene.ts'
 
 const NOBODY = { as: 'nobody' } as const
@@ -157,7 +167,12 @@ export const wills: readonly Attack[] = [
 export const strangers: readonly Attack[] = [
   refused(4, 'bad_credentials', 'a wrong token', withParts({ password: CANARY })),
   refused(4, 'bad_credentials', 'an empty token', withParts({ password: '' })),
-  refused(4, 'bad_credentials', 'a device called constructor', withParts({ clientId: 'constructor', username: 'constructor' })),
+  refused(
+    4,
+    'bad_credentials',
+    'a device called constructor',
+    withParts({ clientId: 'constructor', username: 'constructor' }),
+  ),
   refused(4, 'bad_credentials', 'a device that does not exist', withParts({ clientId: 'ghost', username: 'ghost' })),
   refused(4, 'bad_credentials', 'neither user name nor token', ({ me }) => connectBytes({ clientId: me.id })),
   refused(4, 'bad_credentials', 'a user name without a token', ({ me }) =>

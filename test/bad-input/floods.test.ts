@@ -39,7 +39,10 @@ describe('a flood', () => {
     await sender.until((c) => pubacks(c).length === TINY_PUBLISHES || c.isClosed, 'all PUBACKs', 10_000)
     assert.deepEqual(pubacks(sender), ids)
     const received = await reader.receive(TINY_PUBLISHES, 10_000)
-    assert.deepEqual(received.map(({ payload }) => Number(payload)), ids)
+    assert.deepEqual(
+      received.map(({ payload }) => Number(payload)),
+      ids,
+    )
   })
 
   it('behind a slow disk is held to its bound, then left unread, and PINGREQ of others is answered', async () => {

@@ -3,8 +3,8 @@ import { limits } from '../../topics/limits.ts'
 import {
   connectBytes,
   join,
-  type Part,
   length,
+  type Part,
   packet,
   publishBytes,
   subscribeBytes,

@@ -48,7 +48,10 @@ describe('after 200 times each kind of hostile input', () => {
   let scene: Scene
   before(async () => {
     // A place that is not given back is missed soon.
-    scene = await startScene({ CONNECTIONS_MAX: String(LANES * 2 + 4), CONNECTIONS_PER_ADDRESS_MAX: String(LANES * 2 + 4) })
+    scene = await startScene({
+      CONNECTIONS_MAX: String(LANES * 2 + 4),
+      CONNECTIONS_PER_ADDRESS_MAX: String(LANES * 2 + 4),
+    })
   })
   after(() => scene.stop())
 

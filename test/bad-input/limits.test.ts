@@ -6,7 +6,18 @@ import type { Client } from '../world/client.ts'
 import { OBSERVER_PASSWORD, type TestDevice, type World } from '../world/world.ts'
 import { connectBytes, field, join, packet, publishBytes, subscribeBytes, unsubscribeBytes } from './bytes.ts'
 import { toBobOf } from './envelopes.ts'
-import { assertEnded, assertStays, lastReason, MINUTE_MS, pairBytes, rawClient, refusalIn, type Scene, startScene, until } from './scene.ts'
+import {
+  assertEnded,
+  assertStays,
+  lastReason,
+  MINUTE_MS,
+  pairBytes,
+  rawClient,
+  refusalIn,
+  type Scene,
+  startScene,
+  until,
+} from './scene.ts'
 
 describe('the largest that is allowed is taken, and one more is not:', () => {
   let scene: Scene
@@ -119,7 +130,10 @@ describe('the largest that is allowed is taken, and one more is not:', () => {
   it('bytes of a token', async () => {
     const device = await deviceWithToken(world, 'longtoken', randomBytes(limits.tokenBytesMax))
     const tooLong = await deviceWithToken(world, 'longertoken', randomBytes(limits.tokenBytesMax + 1))
-    for (const [{ id, token }, code] of [[device, 0], [tooLong, 4]] as const) {
+    for (const [{ id, token }, code] of [
+      [device, 0],
+      [tooLong, 4],
+    ] as const) {
       assert.equal(await connectOf({ clientId: id, username: id, password: token }), code)
     }
   })
@@ -174,13 +188,31 @@ describe('the largest that is allowed is taken, and one more is not:', () => {
     const peer = cast.bob.user
     const times = <T>(count: number, value: T): T[] => Array.from({ length: count }, () => value)
     const lists: [string, number, (count: number) => object, string | undefined][] = [
-      ['devices', limits.devicesPerRequestMax, (n) => ({ pair: { peer, devices: times(n, { whisper: Buffer.of(1), device: 9 }) } }), 'devices_stale'],
-      ['receipts', limits.receiptsPerRequestMax, (n) => ({ receipts: { items: times(n, { peer: cast.me.user, read: 1 }) } }), undefined],
-      ['played', limits.seqsPerListMax, (n) => ({ receipts: { items: [{ peer: cast.me.user, played: times(n, 5) }] } }), undefined],
+      [
+        'devices',
+        limits.devicesPerRequestMax,
+        (n) => ({ pair: { peer, devices: times(n, { whisper: Buffer.of(1), device: 9 }) } }),
+        'devices_stale',
+      ],
+      [
+        'receipts',
+        limits.receiptsPerRequestMax,
+        (n) => ({ receipts: { items: times(n, { peer: cast.me.user, read: 1 }) } }),
+        undefined,
+      ],
+      [
+        'played',
+        limits.seqsPerListMax,
+        (n) => ({ receipts: { items: [{ peer: cast.me.user, played: times(n, 5) }] } }),
+        undefined,
+      ],
       ['rows of a sync', limits.syncRowsMax, (limit) => ({ sync: { peer, limit } }), 'unsupported'],
     ]
     for (const [name, max, make, refused] of lists) {
-      for (const [count, expected] of [[max, refused], [max + 1, 'too_large']] as const) {
+      for (const [count, expected] of [
+        [max, refused],
+        [max + 1, 'too_large'],
+      ] as const) {
         const before = eve.received.length
         await eve.publish('d/eve/out', oracleBytes('SendRequest', { stamp: cast.stamp(), ...make(count) }))
         const answer = eve.received.length === before ? undefined : refusalIn(eve, cast.me)
@@ -217,7 +249,9 @@ describe('the largest that is allowed is taken, and one more is not:', () => {
     const bob = await world.connect(cast.bob)
     await eve.publish('d/eve/out', pairBytes(cast.bob, cast.stamp(), 'first'))
     const [first] = await bob.receive(1)
-    const { seq } = messageType('Delivery').toObject(messageType('Delivery').decode(first?.payload as Buffer)) as { seq: { toNumber(): number } }
+    const { seq } = messageType('Delivery').toObject(messageType('Delivery').decode(first?.payload as Buffer)) as {
+      seq: { toNumber(): number }
+    }
     // The clock of the store is behind its last number, so that this number is what counts.
     world.clock.offsetMs -= 10_000
     const ahead = seq.toNumber() + limits.afterSeqAheadMsMax * 16_384
@@ -269,7 +303,9 @@ describe('the largest that is allowed is taken, and one more is not:', () => {
   it('connections of one address that have not finished CONNECT', async () => {
     const { server } = world
     const standing = server.openSockets()
-    const waiting = await Promise.all(Array.from({ length: limits.halfOpenPerAddressMax }, () => rawClient(server.mqttPort)))
+    const waiting = await Promise.all(
+      Array.from({ length: limits.halfOpenPerAddressMax }, () => rawClient(server.mqttPort)),
+    )
     await until(() => server.openSockets() === standing + limits.halfOpenPerAddressMax)
     const late = await rawClient(server.mqttPort)
     await assertEnded(world, late, 'too_many_half_open')

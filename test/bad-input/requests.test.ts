@@ -9,7 +9,14 @@ interface Seen {
   readonly peer?: Buffer
   readonly seq?: { toNumber(): number }
   readonly own?: boolean
-  readonly error?: { stamp: unknown; code: number; retry: number; lastStamp?: unknown; missing?: { device: number }[]; extra?: { device: number }[] }
+  readonly error?: {
+    stamp: unknown
+    code: number
+    retry: number
+    lastStamp?: unknown
+    missing?: { device: number }[]
+    extra?: { device: number }[]
+  }
   readonly receipts?: { items: { read?: unknown; peer: Buffer }[] }
   readonly caughtUp?: object
 }
@@ -21,7 +28,8 @@ function seenBy(client: Client): Seen[] {
     .filter(({ caughtUp }) => caughtUp === undefined)
 }
 const errorsOf = (client: Client) => seenBy(client).flatMap(({ error }) => (error === undefined ? [] : [error]))
-const bodiesOf = (client: Client) => seenBy(client).flatMap(({ whisper }) => (whisper === undefined ? [] : [String(whisper)]))
+const bodiesOf = (client: Client) =>
+  seenBy(client).flatMap(({ whisper }) => (whisper === undefined ? [] : [String(whisper)]))
 
 const STAMP_BEHIND = 40
 const DEVICES_STALE = 22
@@ -69,8 +77,14 @@ describe('a request of a person', () => {
     await messages(2)
     assert.deepEqual(bodiesOf(reader), ['the first', 'the second'])
     const errors = errorsOf(sender)
-    assert.deepEqual(errors.map(({ code }) => code), [STAMP_BEHIND, STAMP_BEHIND])
-    assert.deepEqual(errors.map(({ lastStamp }) => String(lastStamp)), ['1000', '1000'])
+    assert.deepEqual(
+      errors.map(({ code }) => code),
+      [STAMP_BEHIND, STAMP_BEHIND],
+    )
+    assert.deepEqual(
+      errors.map(({ lastStamp }) => String(lastStamp)),
+      ['1000', '1000'],
+    )
   })
 
   it('with stamps of any year is ordered by the server: a clock that is wrong moves nothing', async () => {
@@ -78,7 +92,10 @@ describe('a request of a person', () => {
     for (const stamp of stamps) await sender.publish('d/eve/out', pairBytes(bob, stamp, `stamped ${stamp}`))
     await messages(stamps.length)
     const seqs = seenBy(reader).flatMap(({ seq, whisper }) => (whisper === undefined ? [] : [seq?.toNumber() ?? 0]))
-    assert.deepEqual(seqs, seqs.toSorted((x, y) => x - y))
+    assert.deepEqual(
+      seqs,
+      seqs.toSorted((x, y) => x - y),
+    )
     const now = (Date.now() - Date.UTC(2025, 0)) * 16_384
     for (const seq of seqs) assert.ok(Math.abs(seq - now) < 60_000 * 16_384)
   })
@@ -91,7 +108,10 @@ describe('a request of a person', () => {
     await replayer.publish('d/mallory/out', captured)
     await messages(2)
     const peers = seenBy(reader).flatMap(({ peer, whisper }) => (whisper === undefined ? [] : [peer?.toString('hex')]))
-    assert.deepEqual(peers, [eve, mallory].map(({ user }) => Buffer.from(user).toString('hex')))
+    assert.deepEqual(
+      peers,
+      [eve, mallory].map(({ user }) => Buffer.from(user).toString('hex')),
+    )
   })
 
   it('that does not name all devices reaches none of them, and its sender is told which to add and to drop', async () => {
@@ -99,7 +119,8 @@ describe('a request of a person', () => {
     const second = await world.connect(sibling)
     await second.subscribe('d/bob2/in')
     const body = { whisper: Buffer.from('half') }
-    const named = (...devices: object[]) => oracleBytes('SendRequest', { stamp: 1_000, pair: { peer: bob.user, devices } })
+    const named = (...devices: object[]) =>
+      oracleBytes('SendRequest', { stamp: 1_000, pair: { peer: bob.user, devices } })
     await sender.publish('d/eve/out', named({ ...body, device: bob.number, registrationId: bob.registrationId }))
     await sender.publish(
       'd/eve/out',
@@ -111,8 +132,14 @@ describe('a request of a person', () => {
     )
     const [first, other] = errorsOf(sender)
     assert.deepEqual([first?.code, other?.code], [DEVICES_STALE, DEVICES_STALE])
-    assert.deepEqual(first?.missing?.map(({ device }) => device), [sibling.number])
-    assert.deepEqual(other?.extra?.map(({ device }) => device), [7])
+    assert.deepEqual(
+      first?.missing?.map(({ device }) => device),
+      [sibling.number],
+    )
+    assert.deepEqual(
+      other?.extra?.map(({ device }) => device),
+      [7],
+    )
     for (const client of [reader, second]) {
       await client.ping()
       assert.deepEqual(bodiesOf(client), [])

@@ -58,7 +58,10 @@ describe('who takes too long', () => {
     const slowly = trickle(slow, publishBytes('d/a/raw/d-b', Buffer.alloc(1_000)))
     await assertEnded(world, slow, 'keepalive_timeout')
     await slowly
-    assert.equal(slow.packets.some(({ cmd }) => cmd === 'puback'), false)
+    assert.equal(
+      slow.packets.some(({ cmd }) => cmd === 'puback'),
+      false,
+    )
   })
 
   it('among directories is answered for with CONNACK 3, and nobody is let in meanwhile', async () => {
@@ -89,14 +92,20 @@ describe('who takes too long', () => {
     sender.post('d/a/raw/d-b/2', 'second', { messageId: 102 })
     sender.post('d/a/raw/home/3', 'third', { messageId: 103 })
     await assertEnded(world, sender, 'append_failed')
-    assert.deepEqual(sender.packets.flatMap((each) => (each.cmd === 'puback' ? [each.messageId] : [])), [1])
+    assert.deepEqual(
+      sender.packets.flatMap((each) => (each.cmd === 'puback' ? [each.messageId] : [])),
+      [1],
+    )
     directory.accountOfDevice = accountOfDevice
     const back = await world.connect(a)
     await back.publish('d/a/raw/d-b/2', 'second', { dup: true })
     await back.publish('d/a/raw/home/3', 'third', { dup: true })
     const reader = await world.connect(b)
     await reader.subscribe('d/b/from/#')
-    assert.deepEqual((await reader.receive(1)).map(({ payload }) => String(payload)), ['second'])
+    assert.deepEqual(
+      (await reader.receive(1)).map(({ payload }) => String(payload)),
+      ['second'],
+    )
     assert.equal(world.server.metrics.stored, 3)
   })
 })

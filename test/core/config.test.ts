@@ -42,8 +42,16 @@ describe('settings', () => {
     ['a flag that is neither yes nor no', { MQTT_ALLOW_PLAINTEXT_ON_NETWORK: 'true' }, /say yes or no/],
     ['a certificate without a key', { TLS_CERT: 'a.pem' }, /TLS_CERT and TLS_KEY go together/],
     ['a key without a certificate', { TLS_KEY: 'a.key' }, /TLS_CERT and TLS_KEY go together/],
-    ['plain MQTT on the network', { MQTT_HOST: '0.0.0.0' }, /MQTT_HOST is 0\.0\.0\.0.*MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes/],
-    ['plain HTTP on the network', { HTTP_HOST: '10.0.0.1' }, /HTTP_HOST is 10\.0\.0\.1.*MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes/],
+    [
+      'plain MQTT on the network',
+      { MQTT_HOST: '0.0.0.0' },
+      /MQTT_HOST is 0\.0\.0\.0.*MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes/,
+    ],
+    [
+      'plain HTTP on the network',
+      { HTTP_HOST: '10.0.0.1' },
+      /HTTP_HOST is 10\.0\.0\.1.*MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes/,
+    ],
     ['a window that packet ids have no room for', { WINDOW_ROWS: '1025' }, /WINDOW_ROWS is 1025; at most 1024/],
     ['a reserve as large as what ends the intake', { DISK_RESERVE_MIB: '256' }, /DISK_RESERVE_MIB has to be smaller/],
     ['a node name that is no topic level', { NODE_NAME: 'One/Two' }, /NODE_NAME takes/],
@@ -67,7 +75,8 @@ describe('settings', () => {
 
   it('know loopback by all its names', () => {
     for (const host of ['127.0.0.1', '127.1.2.3', '::1', 'localhost']) assert.equal(isLoopback(host), true, host)
-    for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org', '128.0.0.1']) assert.equal(isLoopback(host), false, host)
+    for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org', '128.0.0.1'])
+      assert.equal(isLoopback(host), false, host)
   })
 
   it('do not change once they are read', () => assert.ok(Object.isFrozen(readConfig({}))))

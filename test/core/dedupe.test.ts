@@ -48,7 +48,10 @@ describe('the decision "sent before?"', () => {
           if (settles) waiting.delete(stamp)
           assert.ok(waiting.size <= waitingMax)
         }
-        assert.deepEqual(stored, [...new Set(stored)].sort((a, b) => a - b))
+        assert.deepEqual(
+          stored,
+          [...new Set(stored)].sort((a, b) => a - b),
+        )
       }),
     )
   })

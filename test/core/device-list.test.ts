@@ -61,9 +61,16 @@ describe('the device list of a send', () => {
         assert.ok(fault.missing.length + fault.extra.length + fault.stale.length > 0)
         const repaired = [...list]
         for (const { device, registrationId } of fault.extra) {
-          repaired.splice(repaired.findLastIndex((one) => one.device === device && one.registrationId === registrationId), 1)
+          repaired.splice(
+            repaired.findLastIndex((one) => one.device === device && one.registrationId === registrationId),
+            1,
+          )
         }
-        for (const entry of fault.stale) repaired.splice(repaired.findIndex(({ device }) => device === entry.device), 1)
+        for (const entry of fault.stale)
+          repaired.splice(
+            repaired.findIndex(({ device }) => device === entry.device),
+            1,
+          )
         repaired.push(...fault.missing, ...fault.stale)
         assert.equal(checkDeviceList(repaired, truth, partial), undefined)
       }),

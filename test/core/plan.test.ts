@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
+import mqtt, { type IPublishPacket } from 'mqtt-packet'
 import {
   BODY_DELIVERY,
   BODY_FRAME,
@@ -12,7 +13,6 @@ import {
 import { rowBytesMax, rowKind, writeRow } from '../../core/plan.ts'
 import { ROW_FRAME, ROW_MARK } from '../../core/row.ts'
 import { decodeDelivery } from '../../topics/codec.ts'
-import mqtt, { type IPublishPacket } from 'mqtt-packet'
 
 const bytes = (minLength: number, maxLength: number) => fc.uint8Array({ minLength, maxLength })
 const target: fc.Arbitrary<Target> = fc

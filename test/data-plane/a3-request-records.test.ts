@@ -51,7 +51,12 @@ describe('A3: request records are the dedupe', () => {
     assert.equal(world.server.metrics.repeated, 2)
   })
 
-  for (const again of ['on a new connection', 'after a restart', 'after ten days', 'once records were put away'] as const) {
+  for (const again of [
+    'on a new connection',
+    'after a restart',
+    'after ten days',
+    'once records were put away',
+  ] as const) {
     it(`also ${again}`, async () => {
       if (again === 'once records were put away') {
         await world.stop()

@@ -104,10 +104,14 @@ describe('A4: refusals are answered', () => {
     ['empty_body', (stamp) => pairRequest([bob], { stamp, body: new Uint8Array(0) })],
     ['unsupported', (stamp) => encodeSendRequest({ stamp, withdraw: { peer: bob.user, seqs: [1] } })],
     ['raw_not_allowed', (stamp) => encodeSendRequest({ stamp, raw: { peer: bob.user, raw: randomBytes(9) } })],
-    ['peer_not_a_person', async (stamp) => pairRequest([await world.service(`s${stamp % 1e6}`, `h${stamp}`)], { stamp })],
+    [
+      'peer_not_a_person',
+      async (stamp) => pairRequest([await world.service(`s${stamp % 1e6}`, `h${stamp}`)], { stamp }),
+    ],
     ['not_allowed', async (stamp) => rawTo(await world.thing(`t${stamp % 1e6}`), stamp)],
   ]
-  const rawTo = (to: TestDevice, stamp: number) => encodeSendRequest({ stamp, raw: { peer: to.user, raw: randomBytes(9) } })
+  const rawTo = (to: TestDevice, stamp: number) =>
+    encodeSendRequest({ stamp, raw: { peer: to.user, raw: randomBytes(9) } })
   for (const [code, request] of final) {
     it(`by name and for good: ${code}`, async () => {
       const stamp = nextStamp()

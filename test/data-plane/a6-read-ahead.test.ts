@@ -162,6 +162,9 @@ describe('A6: an append takes its time', () => {
     const got = await receiveMessages(to, 4)
     assert.equal(got.length, 4)
     const seqs = got.map(({ seq }) => seq)
-    assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+    assert.deepEqual(
+      seqs,
+      [...new Set(seqs)].sort((a, b) => a - b),
+    )
   })
 })

@@ -91,7 +91,10 @@ describe('A7: every inbox row comes from an intake entry', () => {
     const tablet = await world.sibling(bob, 'tablet')
     from.destroy()
     const read = message?.seq ?? 0
-    await to.publish(outOf(bob), encodeSendRequest({ receipts: { items: [{ peer: alice.user, read, played: [read] }] } }))
+    await to.publish(
+      outOf(bob),
+      encodeSendRequest({ receipts: { items: [{ peer: alice.user, read, played: [read] }] } }),
+    )
     assert.deepEqual((await world.server.opened.ports.inbox.open('bob')).records, [])
     await world.restart()
     const back = await world.connect(alice)

@@ -130,7 +130,10 @@ describe('B2: packet ids never repeat between neighbouring connections', () => {
       assert.ok(messages(to).length <= before + 5)
     }
     const seqs = messages(to).map(({ seq }) => seq)
-    assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+    assert.deepEqual(
+      seqs,
+      [...new Set(seqs)].sort((a, b) => a - b),
+    )
   })
 
   it('a full window without PUBACK for 60 s ends the connection; one PUBACK begins the time anew', async () => {

@@ -24,7 +24,8 @@ import {
 } from './scene.ts'
 
 /** Each delivered mark that came, in order. */
-const marks = (client: Client): number[] => receipts(client).flatMap(({ delivered }) => (delivered > 0 ? delivered : []))
+const marks = (client: Client): number[] =>
+  receipts(client).flatMap(({ delivered }) => (delivered > 0 ? delivered : []))
 const puback = (client: Client, i: number) => client.puback(messages(client)[i]?.packet.messageId as number)
 
 describe('B3: an acknowledgement makes its mark, then takes the row', () => {
@@ -212,7 +213,15 @@ describe('B3: a crash before the commit of an acknowledgement', () => {
     const alice = await server.devices.person('alice')
     const bob = await server.devices.person('bob')
     const connect = ({ id, token }: TestDevice, autoAck = true) =>
-      connectClient({ port: server.port, clientId: id, username: id, password: token, clean: false, keepalive: 60, autoAck })
+      connectClient({
+        port: server.port,
+        clientId: id,
+        username: id,
+        password: token,
+        clean: false,
+        keepalive: 60,
+        autoAck,
+      })
     const from = await connect(alice)
     const to = await connect(bob, false)
     await to.subscribe(inOf(bob))

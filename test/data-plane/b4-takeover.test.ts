@@ -3,7 +3,18 @@ import { ROW_FRAME } from '../../core/row.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { acknowledged, attend, caughtUp, messages, outOf, pairRequest, receiveMessages, send, startScene, until } from './scene.ts'
+import {
+  acknowledged,
+  attend,
+  caughtUp,
+  messages,
+  outOf,
+  pairRequest,
+  receiveMessages,
+  send,
+  startScene,
+  until,
+} from './scene.ts'
 
 describe('B4: the newer connection of a device takes it over', () => {
   let world: World

@@ -44,7 +44,10 @@ describe('B5: a wake may be lost', () => {
       Array(30).fill(false),
     )
     const seqs = got.map(({ seq }) => seq)
-    assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+    assert.deepEqual(
+      seqs,
+      [...new Set(seqs)].sort((a, b) => a - b),
+    )
   })
 
   it('and a connection that is reading anyway finds them, marks of the other side too', async () => {
@@ -67,7 +70,8 @@ describe('B5: a wake may be lost', () => {
     const last = messages(to).at(-1)?.seq
     // The mark is appended; its wake is lost as well.
     const { inbox } = world.server.opened.ports
-    while ((await inbox.markOf(keyOf(bob), keyOf(alice))) !== last) await new Promise((resolve) => setTimeout(resolve, 1))
+    while ((await inbox.markOf(keyOf(bob), keyOf(alice))) !== last)
+      await new Promise((resolve) => setTimeout(resolve, 1))
     from.destroy()
     const back = await world.connect(alice)
     await back.until(() => deliveredUpTo(back) === last, 'delivered')

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { encodeSendRequest } from '../../topics/codec.ts'
 import { errorOf } from '../../topics/errors.ts'
 import { limits } from '../../topics/limits.ts'
 import { retain, WALK_BEGIN, type Walk } from '../../workers/retention.ts'
@@ -132,7 +131,6 @@ describe('B6: an inbox is bounded', () => {
       thing.received.map(({ topic }) => topic),
       ['d/sensor/from/error/undeliverable'],
     )
-    await from.publish(outOf(alice), encodeSendRequest({ receipts: { items: [{ peer: bob.user, read: 5 }] } }))
   })
 })
 

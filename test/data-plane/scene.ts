@@ -1,14 +1,13 @@
 /**
- * What the tests of the data plane share: worlds with a gate in front of the disk, requests as persons send them, and what came
- * down read as a client reads it. Bodies are random bytes of the sizes that ciphertexts have.
+ * What the tests of the data plane share: worlds with a gate in front of the disk, requests as persons send them, and
+ * what came down read as a client reads it. Bodies are random bytes of the sizes that ciphertexts have.
  */
 import { randomBytes } from 'node:crypto'
 import { cpSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Delivery, Receipt, WireError } from '../../topics/codec.ts'
 import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
-import type { Delivery, WireError } from '../../topics/codec.ts'
-import type { Receipt } from '../../topics/codec.ts'
 import type { Client, Received } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import { startWorld, type World } from '../world/world.ts'

@@ -2,7 +2,13 @@
  * Who may do what, said once more in regular expressions, and asked at random: nothing that the plugins allow may be
  * outside of it. Devices are called `me`; everybody else is called something like it.
  */
-import { authorizeForward, authorizeObserver, authorizePublish, authorizeSubscribe, authorizeWill } from '../../plugins/authorize.ts'
+import {
+  authorizeForward,
+  authorizeObserver,
+  authorizePublish,
+  authorizeSubscribe,
+  authorizeWill,
+} from '../../plugins/authorize.ts'
 import type { Connection } from '../../plugins/connection.ts'
 import { isValidFilter, isValidTopic } from '../../topics/topic.ts'
 import { isFilterByStandard, matchesByStandard } from './matcher.ts'
@@ -14,7 +20,8 @@ type DeviceKind = Exclude<ClientKind, 'observer'>
 /** What the rules look at in a connection of device `me`. */
 export function deviceOf(kind: DeviceKind): Connection {
   const filter = kind === 'person' ? 'd/me/in' : 'd/me/from/#'
-  return { device: 'me', prefix: Buffer.from('d/me/'), filter, principal: { account: { kind } } } as Connection
+  const known = { device: 'me', prefix: Buffer.from('d/me/'), filter, principal: { account: { kind } } }
+  return known as unknown as Connection
 }
 
 const DEVICES: { readonly [kind in DeviceKind]: Connection } = {
@@ -38,8 +45,43 @@ const WRITES: { readonly [kind in DeviceKind]: RegExp } = {
 }
 
 const ROOTS = ['d', 'd', 'd', 'd', 'D', 'ԁ', 'u', 'ops', '$SYS', '$share', '$queue', '', '+', '#', 'd%2F', '$']
-const NAMES = ['me', 'me', 'me', 'you', 'Me', 'ME', 'me ', 'm', 'mee', '', '+', '#', 'node', 'broker', 'g', 'мe', '..', 'me\0']
-const REST = ['in', 'out', 'now', 'live', 'gone', 'from', 'raw', 'from', 'raw', '+', '#', '', 'IN', 'presence', 'uptime']
+const NAMES = [
+  'me',
+  'me',
+  'me',
+  'you',
+  'Me',
+  'ME',
+  'me ',
+  'm',
+  'mee',
+  '',
+  '+',
+  '#',
+  'node',
+  'broker',
+  'g',
+  'мe',
+  '..',
+  'me\0',
+]
+const REST = [
+  'in',
+  'out',
+  'now',
+  'live',
+  'gone',
+  'from',
+  'raw',
+  'from',
+  'raw',
+  '+',
+  '#',
+  '',
+  'IN',
+  'presence',
+  'uptime',
+]
 const ENDS = ['d-you', 'direct', '#', '+', '', 'home', 'one', '1', 'from', 'me', 'd', 'in', '/']
 
 /** A filter or topic that is nearly right, or right. */
@@ -63,10 +105,13 @@ export function leakIn(random: Random): string | undefined {
   if (authorizePublish(connection, bytes, 0, bytes.length) !== undefined && !WRITES[kind].test(topic)) {
     return `a ${kind} publishes to ${topic}`
   }
-  if (authorizeWill('me', topic, qos, random.once(2)) && !(topic === 'd/me/gone' && qos === 1)) return `a will for ${topic}`
+  if (authorizeWill('me', topic, qos, random.once(2)) && !(topic === 'd/me/gone' && qos === 1))
+    return `a will for ${topic}`
   if (!authorizeSubscribe(connection, filter, qos)) return undefined
   if (qos === 0) return `a ${kind} subscribes ${filter} with QoS 0`
-  return matchesByStandard(filter, topic) && !READS[kind].test(topic) ? `a ${kind} reads ${topic} by ${filter}` : undefined
+  return matchesByStandard(filter, topic) && !READS[kind].test(topic)
+    ? `a ${kind} reads ${topic} by ${filter}`
+    : undefined
 }
 
 function leakToObserver(filter: string, topic: string): string | undefined {

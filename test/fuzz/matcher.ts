@@ -1,6 +1,6 @@
 /**
- * MQTT 3.1.1 section 4.7 once more, written from the standard and not from topics/topic.ts, to be compared with it: what
- * is a topic, what is a filter, which topics a filter takes. It goes through texts character by character.
+ * MQTT 3.1.1 section 4.7 once more, written from the standard and not from topics/topic.ts, to be compared with it:
+ * what is a topic, what is a filter, which topics a filter takes. It goes through texts character by character.
  */
 const BYTES_MAX = 256
 const LEVELS_MAX = 16

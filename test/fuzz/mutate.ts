@@ -4,7 +4,9 @@ import type { Random } from './random.ts'
 export const INPUT_BYTES_MAX = 4_096
 
 /** Edges of lengths, varints and flags, and what topics are made of. */
-const TELLING = Buffer.from([0, 1, 2, 3, 4, 5, 8, 16, 32, 64, 127, 128, 129, 254, 255, 0x2f, 0x2b, 0x23, 0x24, 0xc0, 0xed])
+const TELLING = Buffer.from([
+  0, 1, 2, 3, 4, 5, 8, 16, 32, 64, 127, 128, 129, 254, 255, 0x2f, 0x2b, 0x23, 0x24, 0xc0, 0xed,
+])
 
 const scratch = Buffer.alloc(2 * INPUT_BYTES_MAX)
 

@@ -23,7 +23,7 @@ function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
 
 const sequence = (...parts: readonly Uint8Array[]): Buffer => der(0x30, ...parts)
 const oid = (bytes: readonly number[]): Buffer => der(0x06, Buffer.from(bytes))
-const integer = (bytes: Uint8Array): Buffer => der(0x02, Buffer.concat([Buffer.of(0), bytes]))
+const integer = (...bytes: readonly number[]): Buffer => der(0x02, Buffer.from(bytes))
 const bits = (bytes: Uint8Array): Buffer => der(0x03, Buffer.of(0), bytes)
 const utcTime = (ms: number): Buffer =>
   der(0x17, Buffer.from(`${new Date(ms).toISOString().replace(/[-:T]/g, '').slice(2, 14)}Z`))
@@ -35,8 +35,9 @@ export function writeCertificate(folder: string, commonName: string): Certificat
   const name = sequence(der(0x31, sequence(oid(OID_COMMON_NAME), der(0x0c, Buffer.from(commonName)))))
   const altNames = sequence(oid(OID_SUBJECT_ALT_NAME), der(0x04, sequence(der(0x87, LOOPBACK))))
   const body = sequence(
-    der(0xa0, der(0x02, Buffer.of(2))),
-    integer(randomBytes(8)),
+    der(0xa0, integer(2)),
+    // In front a byte that is neither zero nor a sign.
+    integer(1, ...randomBytes(7)),
     algorithm,
     name,
     sequence(utcTime(Date.now() - DAY_MS), utcTime(Date.now() + DAY_MS)),

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
-import { createServer, connect as openSocket, type AddressInfo } from 'node:net'
+import { type AddressInfo, createServer, connect as openSocket } from 'node:net'
 import { join } from 'node:path'
 import { humanLine } from '../../broker/log.ts'
-import { type Client, connectClient } from '../world/client.ts'
 import type { MadeDevice } from '../api/node.ts'
+import { type Client, connectClient } from '../world/client.ts'
 import { settings, startFile, startMain, temporaryFolder } from './main-process.ts'
 
 const login = (port: number, { device, token }: MadeDevice) => ({
@@ -26,7 +26,8 @@ describe('the process', () => {
     mkdirSync(path)
     return path
   }
-  const run = (args: string[], env: Record<string, string> = {}) => startFile('main.ts', args, { ...settings(fresh()), ...env }).ended
+  const run = (args: string[], env: Record<string, string> = {}) =>
+    startFile('main.ts', args, { ...settings(fresh()), ...env }).ended
 
   describe('that is asked', () => {
     it('prints its help, and its settings without secrets', async () => {
@@ -41,12 +42,22 @@ describe('the process', () => {
     })
 
     const refused: [what: string, args: string[], env: Record<string, string>, says: RegExp][] = [
-      ['an option that it does not have', ['--prot', '1'], {}, /^Unknown option '--prot'; --help says what there is\.\n$/],
+      [
+        'an option that it does not have',
+        ['--prot', '1'],
+        {},
+        /^Unknown option '--prot'; --help says what there is\.\n$/,
+      ],
       ['a word', ['start'], {}, /--help says what there is\.\n$/],
       ['a setting that is none', [], { MQTT_PROT: '1' }, /^MQTT_PROT is not a setting/],
       ['a port that is none', [], { MQTT_PORT: 'x' }, /^MQTT_PORT is "x"; give a port/],
       ['a log level that is none', [], { LOG_LEVEL: 'loud' }, /^LOG_LEVEL is "loud"; say one of/],
-      ['plain MQTT on all addresses', [], { MQTT_HOST: '0.0.0.0' }, /^MQTT_HOST is 0\.0\.0\.0, where anybody can listen in/],
+      [
+        'plain MQTT on all addresses',
+        [],
+        { MQTT_HOST: '0.0.0.0' },
+        /^MQTT_HOST is 0\.0\.0\.0, where anybody can listen in/,
+      ],
       ['plain HTTP on all addresses', [], { HTTP_HOST: '0.0.0.0' }, /^HTTP_HOST is 0\.0\.0\.0/],
       ['a certificate without its key', [], { TLS_CERT: 'x.pem' }, /^TLS_CERT and TLS_KEY go together/],
     ]
@@ -105,10 +116,18 @@ describe('the process', () => {
     const main = await startMain(fresh())
     main.signal('SIGTERM')
     const { output } = await main.ended
-    const lines = output.trim().split('\n').map((line) => JSON.parse(line) as { level: string; msg: string; time: string })
+    const lines = output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { level: string; msg: string; time: string })
     assert.ok(lines.every(({ level, time }) => level === 'info' && Date.parse(time) > 0))
     const said = lines.map(({ msg }) => msg).join('\n')
-    for (const next of [/npm run demo/, /npm run provision -- /, /mosquitto_sub .*-t 'd\/s1\/from\/#'/, /mosquitto_pub .*-t d\/s2\/raw\/d-s1/]) {
+    for (const next of [
+      /npm run demo/,
+      /npm run provision -- /,
+      /mosquitto_sub .*-t 'd\/s1\/from\/#'/,
+      /mosquitto_pub .*-t d\/s2\/raw\/d-s1/,
+    ]) {
       assert.match(said, next)
     }
     assert.match(said, /PUBACK +SQLite, .*fsync/)
@@ -126,7 +145,8 @@ describe('the process', () => {
     const started = await Promise.allSettled([startMain(path), startMain(path), startMain(path)])
     const won = started.filter((each) => each.status === 'fulfilled')
     assert.equal(won.length, 1, JSON.stringify(started))
-    for (const each of started) if (each.status === 'rejected') assert.match(String(each.reason), /Another Heliograph uses/)
+    for (const each of started)
+      if (each.status === 'rejected') assert.match(String(each.reason), /Another Heliograph uses/)
     won[0]?.value.signal('SIGTERM')
     assert.equal((await won[0]?.value.ended)?.code, 0)
   })
@@ -208,7 +228,14 @@ function keepPosting(client: Client, post: () => void): () => void {
 
 describe('the log for people', () => {
   it('is one short line with the time, the level, the text and its facts', () => {
-    const line = { level: 'warn', time: '2026-01-02T03:04:05.678Z', node: 'one', device: 's1', reason: 'takeover', msg: 'ended' }
+    const line = {
+      level: 'warn',
+      time: '2026-01-02T03:04:05.678Z',
+      node: 'one',
+      device: 's1',
+      reason: 'takeover',
+      msg: 'ended',
+    }
     assert.equal(humanLine(JSON.stringify(line)), '03:04:05 warn  ended device=s1 reason=takeover\n')
   })
 })

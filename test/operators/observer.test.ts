@@ -136,7 +136,11 @@ describe('the observer', () => {
     assert.equal(store['refusal'], '')
     assert.equal(store['registered'], 2)
     assert.ok(Number(store['diskFreeMib']) > 0)
-    assert.deepEqual(Object.keys(JSON.parse(observer.seen.get('ops/queue/intake') ?? '')), ['senders', 'heldBytes', 'heldBytesMax'])
+    assert.deepEqual(Object.keys(JSON.parse(observer.seen.get('ops/queue/intake') ?? '')), [
+      'senders',
+      'heldBytes',
+      'heldBytesMax',
+    ])
   })
 
   it('sees what it may not have under Mosquitto’s names: bare numbers', async () => {
@@ -163,13 +167,17 @@ describe('the observer', () => {
       'heap/current',
     ]
     for (const over of ['1min', '5min', '15min']) {
-      for (const name of ['messages/received', 'publish/sent', 'bytes/sent', 'connections']) numbers.push(`load/${name}/${over}`)
+      for (const name of ['messages/received', 'publish/sent', 'bytes/sent', 'connections'])
+        numbers.push(`load/${name}/${over}`)
     }
     for (const name of numbers) assert.match(text(name), /^\d+(\.\d+)?$/, name)
     // Two devices, and whoever looks: MQTT Explorer is a client too.
     const { connections, observers } = test.node.server.metrics
     assert.equal(connections, 2 + observers)
-    assert.equal(Number(text('clients/total')), Number(text('clients/connected')) + Number(text('clients/disconnected')))
+    assert.equal(
+      Number(text('clients/total')),
+      Number(text('clients/connected')) + Number(text('clients/disconnected')),
+    )
   })
 
   it('hears by itself, every few seconds, that messages were stored and delivered', async () => {
@@ -258,10 +266,21 @@ describe('a device', () => {
       test.make({ kind: 'thing', ids: ['quiet'] }).then(([made]) => made),
       test.make({ kind: 'person', ids: ['anna1'] }).then(([made]) => made),
     ])) as [MadeDevice, MadeDevice, MadeDevice]
-    const filters = ['#', '+/#', '$SYS/#', '$SYS/broker/uptime', 'ops/#', 'ops/node/one', 'd/quiet/from/#', 'd/+/from/#', 'd/quiet/in']
+    const filters = [
+      '#',
+      '+/#',
+      '$SYS/#',
+      '$SYS/broker/uptime',
+      'ops/#',
+      'ops/node/one',
+      'd/quiet/from/#',
+      'd/+/from/#',
+      'd/quiet/in',
+    ]
     for (const device of [curious, person]) {
       const client = await test.connect(device)
-      for (const filter of filters) assert.deepEqual(await client.subscribe(filter), [DENIED], `${device.device} ${filter}`)
+      for (const filter of filters)
+        assert.deepEqual(await client.subscribe(filter), [DENIED], `${device.device} ${filter}`)
       const sender = await test.connect(quiet)
       await sender.publish('d/quiet/raw/home', 'not for you').catch(() => undefined)
       await client.ping()

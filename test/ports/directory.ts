@@ -146,7 +146,10 @@ export function directorySuite(open: Opener): void {
       note()
       await directory().revoke('phone')
       note()
-      assert.deepEqual(versions, [...new Set(versions)].sort((a, b) => a - b))
+      assert.deepEqual(
+        versions,
+        [...new Set(versions)].sort((a, b) => a - b),
+      )
     })
   })
 }

@@ -14,7 +14,10 @@ import type { Bounds, Opening } from './opener.ts'
 const quiet: Log = { info: () => undefined, warn: () => undefined, error: () => undefined }
 const HOUR_MS = 3_600_000
 
-/** SQLite and memory in a temporary folder. A crash opens a copy of the files as they are while the store still has them. */
+/**
+ * SQLite and memory in a temporary folder. A crash opens a copy of the files as they are while the store still has
+ * them.
+ */
 async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
   const clock = { offsetMs: 0 }
   // The mover looks often, and finds nothing old enough but what `age` and a recovery make old.

@@ -15,7 +15,14 @@ import type { Opener, Opening } from './opener.ts'
 
 const HOUR_MS = 3_600_000
 const request = (stamp: number, more: Partial<Envelope> = {}): Envelope =>
-  envelope('b', `request ${stamp}`, { device: 'a', dedupe: DEDUPE_RECORD, stamp, hash: stamp * 7, peer: 'peer', ...more })
+  envelope('b', `request ${stamp}`, {
+    device: 'a',
+    dedupe: DEDUPE_RECORD,
+    stamp,
+    hash: stamp * 7,
+    peer: 'peer',
+    ...more,
+  })
 const numbered = (stamp: number): Envelope => envelope('b', `n ${stamp}`, { device: 'a', dedupe: DEDUPE_RISING, stamp })
 
 /** Intake of core/ports.ts: every sentence of its comments. */
@@ -34,7 +41,10 @@ export function intakeSuite(open: Opener): void {
         const batches = Array.from({ length: 5 }, (_, i) => [envelope('b', `${i} first`), envelope('c', `${i} second`)])
         await Promise.all(batches.map((batch) => intake().append(0, batch)))
         const seqs = batches.flat().map(({ seq }) => seq)
-        assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+        assert.deepEqual(
+          seqs,
+          [...new Set(seqs)].sort((a, b) => a - b),
+        )
       })
 
       it('resolves calls in their order', async () => {
@@ -45,7 +55,10 @@ export function intakeSuite(open: Opener): void {
             .then(() => order.push(i)),
         )
         await Promise.all(calls)
-        assert.deepEqual(order, [...order].sort((a, b) => a - b))
+        assert.deepEqual(
+          order,
+          [...order].sort((a, b) => a - b),
+        )
       })
 
       it('are the time of the store', async () => {

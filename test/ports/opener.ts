@@ -1,4 +1,7 @@
-/** What a conformance suite is given: the ports of one profile over storage of its own, whichever adapters are behind them. */
+/**
+ * What a conformance suite is given: the ports of one profile over storage of its own, whichever adapters are behind
+ * them.
+ */
 import type { Ports } from '../../core/ports.ts'
 import type { Mark } from '../../core/row.ts'
 

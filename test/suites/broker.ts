@@ -47,7 +47,11 @@ export interface Pledge {
 }
 
 /** Connects a device with a session that outlives the connection. */
-export function connect(broker: Broker, login: Login, options: Partial<ClientOptions> = {}): Promise<Client> {
+export function connect(
+  broker: Pick<Broker, 'port'>,
+  login: Login,
+  options: Partial<ClientOptions> = {},
+): Promise<Client> {
   const { id, token } = login
   return connectClient({
     port: broker.port,

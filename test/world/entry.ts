@@ -28,6 +28,8 @@ export interface Calls {
   resumeStore(): Promise<void>
   /** Looking up this device takes so long from now on. */
   slowLookup(device: string, ms: number): Promise<void>
+  /** Inbox rows in the tail that are not acknowledged durably. */
+  tailRows(): Promise<number>
   drain(): Promise<void>
 }
 
@@ -66,6 +68,7 @@ const calls: Calls = {
       return lookUp(device)
     }
   },
+  tailRows: async () => server.opened.storeFacts()['tailRows'] as number,
   drain: () => server.drain(),
 }
 

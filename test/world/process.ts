@@ -14,6 +14,8 @@ export interface ServerProcess {
   stopStore(): Promise<void>
   resumeStore(): Promise<void>
   slowLookup(device: string, ms: number): Promise<void>
+  /** Inbox rows in the tail that are not acknowledged durably. */
+  tailRows(): Promise<number>
   /** SIGKILL. Resolves when the process is gone. */
   kill(): Promise<void>
   /** Drains, then ends. */
@@ -51,6 +53,7 @@ export async function spawnServer(folder: string, env: Record<string, string> = 
     stopStore: async () => void (await ask('stopStore')),
     resumeStore: async () => void (await ask('resumeStore')),
     slowLookup: async (device, ms) => void (await ask('slowLookup', device, ms)),
+    tailRows: async () => (await ask('tailRows')) as number,
     kill: () => end('SIGKILL'),
     async stop() {
       await ask('drain')

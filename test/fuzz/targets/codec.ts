@@ -1,6 +1,12 @@
 /** The readers of SendRequest, Now and Delivery: bounded by their bytes, and of one opinion with protobufjs. */
 import { isDeepStrictEqual } from 'node:util'
-import { type DeviceBody, decodeDelivery, decodeNow, decodeSendRequest, type SendRequest } from '../../../topics/codec.ts'
+import {
+  type DeviceBody,
+  decodeDelivery,
+  decodeNow,
+  decodeSendRequest,
+  type SendRequest,
+} from '../../../topics/codec.ts'
 import { type MessageType, oracleView, type View, viewOf, viewOfRequest } from '../../wire/oracle.ts'
 import { check, type Target } from '../target.ts'
 

@@ -14,7 +14,7 @@ export const frames: Target = {
     if (text === undefined || text === '') return
     const asked = { cmd: 'publish', topic: text, payload, dup: false, retain: false } as const
     check(mqtt.generate({ ...asked, qos: 0 }).equals(publishQos0(topic, payload)), 'QoS 0 differs')
-    const messageId = (((input[1] ?? 0) << 8) | (input[2] ?? 0)) || 1
+    const messageId = ((input[1] ?? 0) << 8) | (input[2] ?? 0) || 1
     const bytes = publishBytes(topic.length, payload.length)
     const frame = Buffer.alloc(bytes)
     const at = writePublishHead(frame, 0, topic, payload.length)

@@ -5,7 +5,8 @@ import { check, type Target } from '../target.ts'
 function checking(entry: Buffer): JournalReader {
   return {
     envelope(_device, _dedupe, _stamp, _hash, _seq, _peer, rows) {
-      for (const { start, end } of rows) check(start <= end && end <= entry.length, `a row ${start}..${end} of ${entry.length}`)
+      for (const { start, end } of rows)
+        check(start <= end && end <= entry.length, `a row ${start}..${end} of ${entry.length}`)
     },
     ack: (_device, seqs, subs) => check(seqs.length === subs.length, 'seqs and subs differ'),
     state: (_device, { slot }) => check(slot >= -1 && slot < 255, `slot ${slot}`),

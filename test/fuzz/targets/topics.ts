@@ -1,4 +1,7 @@
-/** Topics and filters: validity and matching against the matcher that was written apart, and what a device may publish to. */
+/**
+ * Topics and filters: validity and matching against the matcher that was written apart, and what a device may publish
+ * to.
+ */
 import { authorizePublish, judgeTopic } from '../../../plugins/authorize.ts'
 import { readText } from '../../../topics/frames.ts'
 import { isValidFilter, isValidTopic, matches, parseUpTopic, rawLevel, rawTo } from '../../../topics/topic.ts'

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { assertAllowed, leakIn } from './acl.ts'
+import { readCorpus } from './corpus.ts'
+import { openLive } from './live.ts'
+import { createRandom } from './random.ts'
+import { createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive } from './runner.ts'
+
+const SEED = 20_260_101
+const PURE_EXECS = 20_000
+const LIVE_ROUNDS = 100
+const ACL_CASES = 20_000
+
+function assertNothing(found: Found | undefined): void {
+  if (found === undefined) return
+  assert.fail(`${found.error.stack}\n${found.inputs.map((input) => input.toString('hex')).join('\n')}`)
+}
+
+describe('the short fuzz lane finds nothing in', () => {
+  for (const target of pureTargets) {
+    it(`${target.name}, by the corpus and ${PURE_EXECS} mutations of it`, () => {
+      const random = createRandom(SEED)
+      assertNothing(replay(target, random))
+      assertNothing(fuzz(target, createPool(readCorpus(target.name)), random, PURE_EXECS))
+    })
+  }
+
+  it(`the whole server, by the corpus and ${LIVE_ROUNDS} rounds of conversations`, async () => {
+    const random = createRandom(SEED)
+    const live = await openLive()
+    try {
+      assertNothing(await replayLive(live, random))
+      assertNothing(await fuzzLive(live, createPool(readCorpus(live.name)), random, LIVE_ROUNDS))
+    } finally {
+      await live.stop()
+    }
+  })
+
+  it(`${ACL_CASES} random clients, filters and topics: nothing leaks, and what is to be allowed is`, () => {
+    const random = createRandom(SEED)
+    const leaks = new Set<string>()
+    for (let i = 0; i < ACL_CASES; i++) {
+      const leak = leakIn(random)
+      if (leak !== undefined) leaks.add(leak)
+    }
+    assert.deepEqual([...leaks], [])
+    assertAllowed((holds, what) => assert.ok(holds, what))
+  })
+})

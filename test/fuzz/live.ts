@@ -1,0 +1,281 @@
+/**
+ * The whole server in this process, over in-memory streams: guard, plugins, aedes and a real store in a temporary
+ * folder. Inputs are whole conversations, CONNECT included, cut at random places. What is checked is in `round`.
+ */
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duplex } from 'node:stream'
+import mqtt, { type Packet } from 'mqtt-packet'
+import { type Server, startServer } from '../../broker/server.ts'
+import { readConfig } from '../../core/config.ts'
+import type { Kind } from '../../core/ports.ts'
+import { OBSERVER_PASSWORD } from '../world/world.ts'
+import type { Random } from './random.ts'
+import { check, type LiveTarget } from './target.ts'
+
+const LANES = 8
+/** Device ids in the seeds: a thing, a person, and those who are written to. */
+export const THING = 'f000'
+export const PERSON = 'p000'
+export const VICTIM = 'vict'
+export const BOB = 'bob0'
+export const TOKEN = 'token-of-the-fuzz-lane'
+export const BOB_REGISTRATION = 101
+
+/** A user id that is the same in every run. */
+export function fuzzUser(name: string, kind: Kind): Uint8Array {
+  const user = createHash('sha256').update(name).digest().subarray(0, 16)
+  user[6] = ((user[6] as number) & 0x0f) | (kind === 'person' ? 0x40 : 0x80)
+  user[8] = ((user[8] as number) & 0x3f) | 0x80
+  return user
+}
+
+/** Devices are changed for fresh ones after so many rounds: a mutated stamp spends those of the old ones for ever. */
+const ROUNDS_PER_GENERATION = 200
+const GENERATIONS = 36 * 36
+/** A disk that others use may take seconds for a commit. */
+const SETTLE_MS = 10_000
+/** Time goes on by this in a round, so that nobody connects too often. */
+const STEP_MS = 5_000
+
+const laneId = (prefix: string, generation: number, lane: number): string =>
+  `${prefix}${(generation % GENERATIONS).toString(36).padStart(2, '0')}${lane}`
+
+export async function openLive(): Promise<LiveTarget> {
+  const folder = mkdtempSync(join(tmpdir(), 'heliograph-fuzz-'))
+  const clock = { ms: Date.now() }
+  const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', DISK_RESERVE_MIB: '1', OBSERVER_PASSWORD })
+  let fatal: Error | undefined
+  const quiet = { info: () => undefined, warn: () => undefined, error: () => undefined }
+  const onFatal = (error: Error) => {
+    fatal = error
+  }
+  const overrides = { limits: { cacheBytesMax: 1 << 20 } }
+  const server = await startServer(config, quiet, onFatal, () => clock.ms, overrides)
+  await makeRecipients(server)
+  let rounds = 0
+  let generation = -1
+
+  return {
+    name: 'guard',
+    inputsPerRound: LANES,
+    async round(inputs, random) {
+      if (rounds++ % ROUNDS_PER_GENERATION === 0) await makeSenders(server, ++generation)
+      clock.ms += STEP_MS
+      const before = evidenceOf(server)
+      const conversations = await Promise.all(
+        inputs.map((input, lane) => converse(server, renamed(input, generation, lane), lane, random)),
+      )
+      await checkSettled(server)
+      await checkAnswers(server, before, conversations, generation)
+      check(fatal === undefined, `the server would have ended: ${fatal?.message}`)
+    },
+    async stop() {
+      await server.drain()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+// ---------------------------------------------------------------- devices
+
+async function makeRecipients({ opened }: Server): Promise<void> {
+  const { directory } = opened.ports
+  const tokenHash = createHash('sha256').update(TOKEN).digest()
+  const owner = fuzzUser('owner', 'service')
+  await directory.create(
+    [
+      { user: owner, kind: 'service', handle: 'fleet', owner: undefined },
+      { user: fuzzUser(VICTIM, 'thing'), kind: 'thing', handle: undefined, owner },
+      { user: fuzzUser(BOB, 'person'), kind: 'person', handle: undefined, owner: undefined },
+    ],
+    [
+      { id: 'homesvc', user: owner, number: 1, registrationId: 1, numbered: false, tokenHash },
+      { id: VICTIM, user: fuzzUser(VICTIM, 'thing'), number: 1, registrationId: 1, numbered: false, tokenHash },
+      {
+        id: BOB,
+        user: fuzzUser(BOB, 'person'),
+        number: 1,
+        registrationId: BOB_REGISTRATION,
+        numbered: false,
+        tokenHash,
+      },
+    ],
+  )
+}
+
+async function makeSenders({ opened }: Server, generation: number): Promise<void> {
+  const tokenHash = createHash('sha256').update(TOKEN).digest()
+  const owner = fuzzUser('owner', 'service')
+  const ids = Array.from({ length: LANES }, (_, lane) => [
+    laneId('f', generation, lane),
+    laneId('p', generation, lane),
+  ]).flat()
+  const kindOf = (id: string) => (id.startsWith('f') ? 'thing' : 'person')
+  await opened.ports.directory.create(
+    ids.map((id) => {
+      const kind = kindOf(id)
+      return { user: fuzzUser(id, kind), kind, handle: undefined, owner: kind === 'thing' ? owner : undefined }
+    }),
+    ids.map((id) => {
+      const number = 1
+      return { id, user: fuzzUser(id, kindOf(id)), number, registrationId: 1, numbered: false, tokenHash }
+    }),
+  )
+}
+
+/** The input, its devices renamed to those of the lane: names have one length, so nothing else changes. */
+function renamed(input: Buffer, generation: number, lane: number): Buffer {
+  const copy = Buffer.from(input)
+  for (const [from, to] of [
+    [THING, laneId('f', generation, lane)],
+    [PERSON, laneId('p', generation, lane)],
+  ] as const) {
+    for (let at = copy.indexOf(from); at >= 0; at = copy.indexOf(from, at + to.length)) copy.write(to, at, 'latin1')
+  }
+  return copy
+}
+
+// ---------------------------------------------------------------- one conversation
+
+interface Conversation {
+  /** PUBLISHes of QoS 1 as mqtt-packet reads the input, in order. */
+  readonly sent: readonly { topic: string; payload: Buffer }[]
+  readonly pubacks: number
+}
+
+const turn = () => new Promise<void>((resolve) => void setImmediate(resolve))
+
+async function converse(server: Server, input: Buffer, lane: number, random: Random): Promise<Conversation> {
+  const out: Buffer[] = []
+  const stream = new Duplex({
+    read: () => undefined,
+    write(chunk: Buffer, _encoding, done) {
+      out.push(Buffer.from(chunk))
+      done()
+    },
+  })
+  const closed = new Promise<void>((resolve) => void stream.once('close', resolve))
+  server.accept(stream, `10.0.0.${lane}`)
+  // Cut in at most eight pieces, with or without a turn of the event loop between them.
+  for (let at = 0; at < input.length; ) {
+    const end = random.once(2) ? input.length : at + 1 + random.int(input.length - at)
+    if (!stream.destroyed) stream.push(input.subarray(at, end))
+    at = end
+    if (random.once(2)) await turn()
+  }
+  // A login takes some turns; what is held takes a commit.
+  for (let left = 12; left > 0 && !stream.destroyed; left--) await turn()
+  const isSending = () => [...server.plugins.ingress.senders].some(({ device }) => device.endsWith(`${lane}`))
+  const until = performance.now() + SETTLE_MS
+  while (isSending() && !stream.destroyed && performance.now() < until) await turn()
+  stream.destroy()
+  await closed
+  return { sent: publishesIn(input), pubacks: countPubacks(Buffer.concat(out)) }
+}
+
+function publishesIn(input: Buffer): { topic: string; payload: Buffer }[] {
+  const found: { topic: string; payload: Buffer }[] = []
+  readPackets(input, (each) => {
+    if (each.cmd === 'publish' && each.qos === 1) found.push({ topic: each.topic, payload: each.payload as Buffer })
+  })
+  return found
+}
+
+function countPubacks(output: Buffer): number {
+  let count = 0
+  readPackets(output, ({ cmd }) => {
+    if (cmd === 'puback') count++
+  })
+  return count
+}
+
+function readPackets(bytes: Buffer, onPacket: (packet: Packet) => void): void {
+  const parser = mqtt.parser()
+  parser.on('packet', onPacket)
+  parser.on('error', () => undefined)
+  parser.parse(bytes)
+}
+
+// ---------------------------------------------------------------- what must hold afterwards
+
+/** Nothing is open, nothing is held. */
+async function checkSettled(server: Server): Promise<void> {
+  const until = performance.now() + SETTLE_MS
+  const { metrics, plugins } = server
+  while ((metrics.heldBytes !== 0 || plugins.ingress.senders.size > 0) && performance.now() < until) await turn()
+  check(metrics.heldBytes === 0, `${metrics.heldBytes} bytes are held`)
+  check(plugins.ingress.senders.size === 0, `${plugins.ingress.senders.size} connections wait for an answer`)
+  check(server.openSockets() === 0, `${server.openSockets()} sockets are open`)
+  check(metrics.connections === 0, `${metrics.connections} connections are counted`)
+}
+
+/** Reasons for a PUBACK beside a stored message. */
+function evidenceOf({ metrics }: Server): number {
+  return metrics.repeated + Object.values(metrics.refused).reduce((sum, count) => sum + count, 0)
+}
+
+/**
+ * There are no more PUBACKs than there are messages in the store, repeats and refusals; and what was sent to the victim
+ * and acknowledged is in its inbox. Empties the inboxes.
+ */
+async function checkAnswers(
+  server: Server,
+  before: number,
+  conversations: readonly Conversation[],
+  generation: number,
+): Promise<void> {
+  const seqs = new Set<number>()
+  const frames: Buffer[] = []
+  const senders = Array.from({ length: LANES }, (_, lane) => [
+    laneId('f', generation, lane),
+    laneId('p', generation, lane),
+  ])
+  for (const device of ['homesvc', VICTIM, BOB, ...senders.flat()]) {
+    for (const { seq, bytes } of await emptyInbox(server, device)) {
+      seqs.add(seq)
+      if (device === VICTIM) frames.push(bytes)
+    }
+  }
+  const pubacks = conversations.reduce((sum, each) => sum + each.pubacks, 0)
+  const reasons = evidenceOf(server) - before + seqs.size
+  check(
+    pubacks <= reasons,
+    `${pubacks} PUBACKs for ${seqs.size} messages in the store and ${reasons - seqs.size} others`,
+  )
+  for (const { sent, pubacks: acked } of conversations) {
+    for (const { topic, payload } of sent.slice(0, acked)) {
+      if (!/^d\/f...\/raw\/d-vict$/.test(topic) || payload.length > 65_536) continue
+      const at = frames.findIndex((frame) => frame.subarray(frame.length - payload.length).equals(payload))
+      check(at >= 0, `an acknowledged message to ${topic} is not in the inbox`)
+      frames.splice(at, 1)
+    }
+  }
+}
+
+async function emptyInbox({ opened }: Server, device: string): Promise<{ seq: number; bytes: Buffer }[]> {
+  const { inbox } = opened.ports
+  const found: { seq: number; bytes: Buffer }[] = []
+  const { records } = await inbox.open(device)
+  for (let seq = 0, sub = 0; ; ) {
+    const rows = await inbox.page(device, seq, sub, 1_024)
+    if (rows.length === 0) break
+    for (const row of rows) {
+      found.push({ seq: row.seq, bytes: Buffer.from((row.source as Uint8Array).subarray(row.start, row.end)) })
+      seq = row.seq
+      sub = row.sub
+    }
+    inbox.acknowledge(device, rows, [], [])
+  }
+  if (records.length > 0)
+    inbox.acknowledge(
+      device,
+      [],
+      records.map(({ stamp }) => stamp),
+      [],
+    )
+  inbox.close(device, 0)
+  return found
+}
