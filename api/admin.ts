@@ -81,27 +81,7 @@ function requireAdmin(app: App, adminToken: Secret): void {
 const unknownDevice = (id: string) =>
   new ProblemFault('unknown_recipient', `No device is called ${id}, or it was revoked.`)
 
-function deviceRoutes(app: App, ports: Ports): void {
-  const { directory, claims, inbox, intake, log } = ports
-  app.post(
-    '/v1/admin/devices',
-    {
-      schema: {
-        summary: 'Make devices: all of them or none',
-        tags,
-        security,
-        body: provisionBody,
-        response: { 201: provisioned, ...problems },
-      },
-    },
-    async (request, reply) => {
-      const devices = await provision(directory, request.body)
-      const { device: first } = devices[0] as { device: string }
-      log.info({ kind: request.body.kind, count: devices.length, first }, 'devices made')
-      reply.code(201).header('cache-control', 'no-store')
-      return { devices }
-    },
-  )
+function showRoute(app: App, { directory, intake }: Ports): void {
   app.get(
     '/v1/admin/devices/:id',
     {
@@ -134,6 +114,30 @@ function deviceRoutes(app: App, ports: Ports): void {
       }
     },
   )
+}
+
+function deviceRoutes(app: App, ports: Ports): void {
+  const { directory, claims, inbox, log } = ports
+  app.post(
+    '/v1/admin/devices',
+    {
+      schema: {
+        summary: 'Make devices: all of them or none',
+        tags,
+        security,
+        body: provisionBody,
+        response: { 201: provisioned, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const devices = await provision(directory, request.body)
+      const { device: first } = devices[0] as { device: string }
+      log.info({ kind: request.body.kind, count: devices.length, first }, 'devices made')
+      reply.code(201).header('cache-control', 'no-store')
+      return { devices }
+    },
+  )
+  showRoute(app, ports)
   app.post(
     '/v1/admin/devices/:id/revoke',
     {

@@ -25,7 +25,8 @@ const EXIT_INTERRUPTED = 130
 function sentenceOf(error: Error): string {
   const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number }
   if (code === 'EADDRINUSE') {
-    return `Port ${port} of ${address} is taken; stop what listens there, or set another MQTT_PORT, MQTTS_PORT or HTTP_PORT.`
+    const others = 'MQTT_PORT, MQTTS_PORT or HTTP_PORT'
+    return `Port ${port} of ${address} is taken; stop what listens there, or set another ${others}.`
   }
   if (code === 'EACCES' && port !== undefined) return `Port ${port} is not for this user; set one above 1023.`
   return `Heliograph could not start: ${error.message}`

@@ -179,7 +179,7 @@ function check(config: Config): void {
   ] as const) {
     if (!isLoopback(host) && !config.mqttPlaintext) {
       throw new ConfigFault(
-        `${name} is ${host}, where anybody can listen in; use TLS, or set MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes if you mean it.`,
+        `${name} is ${host}, where anybody can listen in; use TLS, or say MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes.`,
       )
     }
   }

@@ -1,12 +1,17 @@
 import { functionsIn, lineAt, type Scan, scan } from './scan.ts'
 import { isCode, type Tree } from './tree.ts'
 
-/** The sizes beyond which a reader loses the thread. test/ and bench/ may have longer files, not longer functions. */
+/**
+ * The sizes beyond which a reader loses the thread. test/ may be longer: a suite is one function, and a test's name is a
+ * sentence on one line.
+ */
 export const tidyLimits = {
   fileLinesMax: 300,
   testFileLinesMax: 600,
   functionLinesMax: 70,
+  testFunctionLinesMax: 300,
   lineColumnsMax: 120,
+  testLineColumnsMax: 140,
   readmeLinesMax: 150,
 } as const
 
@@ -50,9 +55,10 @@ function textFaults(path: string, text: string): string[] {
   if (path === 'LICENSE' || path === 'package-lock.json' || path.startsWith('bench/results/')) return []
   return text.split('\n').flatMap((line, index) => {
     const at = `${path}:${index + 1}`
-    const long = line.length > tidyLimits.lineColumnsMax && hasColumns(path)
+    const columnsMax = path.startsWith('test/') ? tidyLimits.testLineColumnsMax : tidyLimits.lineColumnsMax
+    const long = line.length > columnsMax && hasColumns(path)
     return [
-      ...(long ? [`${at} has ${line.length} columns of ${tidyLimits.lineColumnsMax}`] : []),
+      ...(long ? [`${at} has ${line.length} columns of ${columnsMax}`] : []),
       ...(leftover.test(line) ? [`${at} leaves something undone`] : []),
       ...(ownMachine.test(line) ? [`${at} names a folder of somebody's machine`] : []),
     ]
@@ -67,7 +73,8 @@ function hasColumns(path: string): boolean {
 function codeFaults(path: string, source: string, scanned: Scan): string[] {
   const lines = source.trimEnd().split('\n').length
   const linesMax = /^(test|bench)\//.test(path) ? tidyLimits.testFileLinesMax : tidyLimits.fileLinesMax
-  const long = functionsIn(scanned).filter((each) => each.lines > tidyLimits.functionLinesMax && !isSuite(each.head))
+  const functionMax = path.startsWith('test/') ? tidyLimits.testFunctionLinesMax : tidyLimits.functionLinesMax
+  const long = functionsIn(scanned).filter((each) => each.lines > functionMax && !isSuite(each.head))
   return [
     ...(lines > linesMax ? [`${path} has ${lines} lines of ${linesMax}`] : []),
     ...long.map((each) => `${path}:${each.firstLine} is a function of ${each.lines} lines`),

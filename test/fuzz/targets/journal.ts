@@ -18,10 +18,15 @@ function checking(entry: Buffer): JournalReader {
 export const journal: Target = {
   name: 'journal',
   run(input) {
+    // Most inputs are refused, and a stack costs more than the reading.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     try {
       readJournal(input, checking(input))
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
+    } finally {
+      Error.stackTraceLimit = stackTraceLimit
     }
   },
 }

@@ -3,7 +3,6 @@
  * to.
  */
 import { authorizePublish, judgeTopic } from '../../../plugins/authorize.ts'
-import { readText } from '../../../topics/frames.ts'
 import { isValidFilter, isValidTopic, matches, parseUpTopic, rawLevel, rawTo } from '../../../topics/topic.ts'
 import { deviceOf } from '../acl.ts'
 import { isFilterByStandard, isTopicByStandard, matchesByStandard } from '../matcher.ts'
@@ -24,16 +23,17 @@ export const topics: Target = {
     check(isValidFilter(filter) === isFilterByStandard(filter), 'is it a filter?')
     check(isValidTopic(topic) === isTopicByStandard(topic), 'is it a topic?')
     check(matches(filter, topic) === matchesByStandard(filter, topic), 'does it match?')
+    const reason = judgeTopic(topicBytes, 0, topicBytes.length)
+    check(reason !== 'foreign_topic' || isTopicByStandard(topic), `${topic} is said to be a topic`)
     for (const connection of [person, thing]) {
       const route = authorizePublish(connection, topicBytes, 0, topicBytes.length)
-      const parsed = readText(topicBytes) === undefined ? undefined : parseUpTopic(topic, connection.device)
-      if (parsed !== undefined && isValidTopic(topic)) {
+      const parsed = reason === 'foreign_topic' ? parseUpTopic(topic, connection.device) : undefined
+      if (parsed !== undefined) {
         const isRaw = parsed.name === 'raw'
         const isOwn = isRaw === (connection === thing) && parsed.name !== 'gone'
         check((route !== undefined) === isOwn, `${topic} leads to ${route}`)
         if (isRaw) checkRecipient(parsed.to)
       } else check(route === undefined || route === 'raw', `${topic} leads to ${route}`)
-      judgeTopic(topicBytes, 0, topicBytes.length)
     }
   },
 }
