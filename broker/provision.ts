@@ -4,10 +4,10 @@
  * alone.
  */
 import { chmodSync, closeSync, fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Config, ConfigFault, readConfig } from '../core/config.ts'
+import { ConfigFault, readConfig } from '../core/config.ts'
 import { limits } from '../topics/limits.ts'
+import { type AdminClient, createAdminClient, TokenFault, tokenOf, urlOf } from './admin-client.ts'
 import { ADMIN_TOKEN_FILE } from './secrets.ts'
 
 const HELP = `Usage: npm run provision -- [options]
@@ -46,45 +46,6 @@ type Options = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values
 
 /** Says what to do: it is printed as it stands. */
 class UsageFault extends Error {}
-/** The server refused, or is not there. */
-class ServerFault extends Error {}
-
-function urlOf(config: Config): string {
-  const { httpHost: host, httpPort } = config
-  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${httpPort}`
-}
-
-function tokenOf(config: Config): string {
-  if (config.adminToken !== undefined) return config.adminToken.reveal()
-  const file = join(config.dataDir, ADMIN_TOKEN_FILE)
-  try {
-    return readFileSync(file, 'utf8').trim()
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    const why = code === 'ENOENT' ? 'is not there' : `cannot be read (${code})`
-    throw new UsageFault(`${file} ${why}; start the server here first, or set DATA_DIR as it has it, or ADMIN_TOKEN.`)
-  }
-}
-
-type Post = (path: string, body: object) => Promise<Record<string, unknown> | undefined>
-
-/** POSTs to the admin API; rejects with what the server says. */
-function posting(url: string, token: string): Post {
-  return async (path, body) => {
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
-    let response: Response
-    try {
-      response = await fetch(new URL(path, url), { method: 'POST', headers, body: JSON.stringify(body) })
-    } catch {
-      throw new ServerFault(`No server answers at ${url}; start it with npm start, or say where it is with --url.`)
-    }
-    if (response.status === 204) return undefined
-    const answer = (await response.json().catch(() => ({}))) as Record<string, unknown>
-    if (response.ok) return answer
-    throw new ServerFault(`${url} says ${response.status}: ${String(answer['detail'] ?? response.statusText)}`)
-  }
-}
 
 /** Bodies of the requests, each with at most a page of devices. */
 function* pagesOf(options: Options): Generator<Record<string, unknown>> {
@@ -116,14 +77,13 @@ function openOut(path: string): { write(text: string): void; close(): void } {
   return { write: (text) => void writeSync(file, text), close: () => closeSync(file) }
 }
 
-async function provision(options: Options, post: Post): Promise<void> {
+async function provision(options: Options, admin: AdminClient): Promise<void> {
   const pages = [...pagesOf(options)]
   const out = openOut(options.out)
   let made = 0
   try {
     for (const page of pages) {
-      const answer = await post('/v1/admin/devices', page)
-      const devices = answer?.['devices'] as object[]
+      const devices = await admin.make(page)
       out.write(devices.map((device) => `${JSON.stringify(device)}\n`).join(''))
       made += devices.length
       if (process.stderr.isTTY) process.stderr.write(`\r${made} devices`)
@@ -142,15 +102,15 @@ async function main(): Promise<void> {
   const config = readConfig(process.env)
   const url = options.url ?? urlOf(config)
   if (!URL.canParse(url)) throw new UsageFault(`--url is "${url}"; give one like http://127.0.0.1:8080.`)
-  const post = posting(url, tokenOf(config))
-  if (options.revoke === undefined) return provision(options, post)
-  await post(`/v1/admin/devices/${encodeURIComponent(options.revoke)}/revoke`, {})
+  const admin = createAdminClient(url, tokenOf(config))
+  if (options.revoke === undefined) return provision(options, admin)
+  await admin.revoke(options.revoke)
   process.stderr.write(`${options.revoke} is revoked\n`)
 }
 
 main().catch((error: Error) => {
   const isParse = (error as NodeJS.ErrnoException).code?.startsWith('ERR_PARSE_ARGS') === true
-  const isUsage = isParse || error instanceof UsageFault || error instanceof ConfigFault
+  const isUsage = isParse || [UsageFault, TokenFault, ConfigFault].some((kind) => error instanceof kind)
   const text = isParse ? `${error.message.split('. ')[0]}; --help says what there is.` : error.message
   process.stderr.write(`${text}\n`)
   process.exitCode = isUsage ? 2 : 1

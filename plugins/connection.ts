@@ -68,8 +68,12 @@ export type PumpState = 'stopped' | 'idle' | 'opening' | 'reading' | 'full' | 'l
 
 export interface Pump {
   state: PumpState
+  /** Somebody reads the inbox: UNSUBSCRIBE and SUBSCRIBE do not end it, and another would write its rows again. */
+  isReading: boolean
   /** First packet id of this connection's slot; 0 until it has one. */
   base: number
+  /** The slot while it is being advanced: once for each connection, whoever asks. */
+  slot: Promise<number> | undefined
   cursorSeq: number
   cursorSub: number
   /** Rows at or below it were written before: DUP. */

@@ -61,15 +61,22 @@ function send(delivery: Delivery, connection: Connection, row: Row): void {
 /** Reads pages until the inbox is exhausted or the window is full. One reader per pump. */
 export function read(delivery: Delivery, connection: Connection): void {
   const pump = connection.pump as Pump
-  if (pump.state === 'reading' || pump.state === 'opening' || pump.state === 'stopped') {
+  if (pump.isReading || pump.state === 'opening' || pump.state === 'stopped') {
     pump.again = true
     return
   }
   pump.state = 'reading'
-  readPages(delivery, connection).catch((error: Error) => {
-    delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
-    if (connection.isOpen) connection.wire.end('storage_unavailable')
-  })
+  pump.isReading = true
+  readPages(delivery, connection)
+    .catch((error: Error) => {
+      delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
+      if (connection.isOpen) connection.wire.end('storage_unavailable')
+    })
+    .finally(() => {
+      pump.isReading = false
+      // Subscribed again in the instant between the end of this reader and here.
+      if (pump.state === 'idle' && connection.isOpen) read(delivery, connection)
+    })
 }
 
 async function readPages(delivery: Delivery, connection: Connection): Promise<void> {

@@ -182,6 +182,8 @@ export function flushReceipts(receipts: Receipts, connection: Connection): void 
     if (pump.state === 'opening') return
     void openSlot(flow, connection).then((isOpen) => {
       if (!isOpen || pump.state === 'stopped') return
+      // A reader that waited for the same slot says itself when it is done.
+      if (pump.isReading) return
       pump.state = 'live'
       flushReceipts(receipts, connection)
       if (pump.again) flow.resume(connection)
@@ -191,7 +193,7 @@ export function flushReceipts(receipts: Receipts, connection: Connection): void 
   waiting.isDue = !hasRoom(flow, connection)
   if (waiting.isDue) return
   const accepted = waiting.accepted.splice(0, limits.seqsPerListMax / 2)
-  const rows = waiting.rows.splice(0, limits.receiptsPerRequestMax)
+  const rows = waiting.rows.splice(0, rowsOfFrame(waiting.rows))
   const items = mergeReceipts(accepted, rows)
   const payload = new Uint8Array(receiptsSize(items))
   writeReceiptsDelivery(payload, 0, items)
@@ -200,6 +202,16 @@ export function flushReceipts(receipts: Receipts, connection: Connection): void 
   writePublish(connection, connection.inTopic, payload, id)
   flow.metrics.publishesOut++
   if (waiting.accepted.length + waiting.rows.length > 0) flushReceipts(receipts, connection)
+}
+
+/** How many of them go into one frame: bounded by their number and by the seqs that they list one by one. */
+function rowsOfFrame(rows: Waiting['rows']): number {
+  let seqs = 0
+  for (let n = 0; n < rows.length; n++) {
+    for (const { played, expired } of (rows[n] as Waiting['rows'][number]).items) seqs += played.length + expired.length
+    if (n === limits.receiptsPerRequestMax || (n > 0 && seqs > limits.seqsPerListMax)) return n
+  }
+  return rows.length
 }
 
 /** Filled here, then only read. */

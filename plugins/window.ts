@@ -27,7 +27,9 @@ export function ringRows(flow: Flow): number {
 export function createPump(state: InboxState): Pump {
   return {
     state: 'stopped',
+    isReading: false,
     base: 0,
+    slot: undefined,
     cursorSeq: 0,
     cursorSub: 0,
     sentSeq: state.sentSeq,
@@ -79,7 +81,8 @@ export async function openSlot(flow: Flow, connection: Connection): Promise<bool
   if (pump.base !== 0) return true
   pump.state = 'opening'
   try {
-    pump.base = 1 + (await flow.ports.inbox.advanceSlot(connection.device)) * limits.windowRowsMax
+    pump.slot ??= flow.ports.inbox.advanceSlot(connection.device)
+    pump.base = 1 + (await pump.slot) * limits.windowRowsMax
     return connection.isOpen
   } catch {
     if (connection.isOpen) connection.wire.end('storage_unavailable')

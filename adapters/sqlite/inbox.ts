@@ -153,6 +153,14 @@ function saveFlags(store: Store, device: DeviceState, urgent: boolean): Promise<
   })
 }
 
+/** Resolves when everything that was handed to the store before is durable; at once when it is. */
+async function afterCommits({ commits }: Store): Promise<void> {
+  if (!commits.pending()) return
+  await new Promise<void>((resolve, reject) => {
+    commits.after((fault) => (fault ? reject(fault) : resolve()), false)
+  })
+}
+
 function recordsOf(device: DeviceState): RequestRecord[] {
   return device.records.filter((record) => record.state !== ACKED && record.state !== GONE)
 }
@@ -182,7 +190,8 @@ export function createInbox(store: Store): Inbox {
     },
     async setSubscribed(id, subscribed) {
       const device = stateOf(store, id)
-      if (device.subscribed === subscribed) return
+      // Said before, but maybe not durable yet: its SUBACK waits for that too (B1).
+      if (device.subscribed === subscribed) return afterCommits(store)
       device.subscribed = subscribed
       await saveFlags(store, device, false).catch((fault: Error) => {
         device.subscribed = !subscribed

@@ -125,7 +125,7 @@ describe('A3: request records are the dedupe', () => {
 
   it('with at most 1,024 waiting for a device: the next is to be sent later, and taken when one is settled', async () => {
     const from = await quietly()
-    const first = nextStamp()
+    const first = nextStamp(RECORDS_MAX + 1)
     const ids = Array.from({ length: RECORDS_MAX + 1 }, (_, i) => {
       const request = pairRequest([bob], { stamp: first + i, body: randomBytes(20) })
       return from.post(outOf(alice), request)

@@ -50,7 +50,7 @@ describe('A4: refusals are answered', () => {
   const stale = (): TestDevice => ({ ...bob, registrationId: STALE_REGISTRATION })
 
   it('in front of their PUBACK and in the order of the requests, those that are accepted among them', async () => {
-    const first = nextStamp()
+    const first = nextStamp(6)
     const requests = [
       pairRequest([bob], { stamp: first }),
       pairRequest([stale()], { stamp: first + 1 }),

@@ -100,15 +100,12 @@ describe('B4: the newer connection of a device takes it over', () => {
     ;(await attend(world, bob)).destroy()
     const { ports } = world.server.opened
     const { open } = ports.inbox
-    let release = () => undefined as undefined | void
-    const held = new Promise<void>((resolve) => {
-      release = resolve
-    })
+    const held = Promise.withResolvers<void>()
     let opens = 0
     ports.inbox.open = async (device) => {
       opens++
       // The first one is asked by the restored session, the second by the pump.
-      if (opens === 2) await held
+      if (opens === 2) await held.promise
       return open(device)
     }
     const dying = await world.connect(bob)
@@ -120,7 +117,7 @@ describe('B4: the newer connection of a device takes it over', () => {
     await from.ping()
     while (world.server.metrics.connections === before) await from.ping()
     assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), false)
-    release()
+    held.resolve()
     ports.inbox.open = open
     await send(from, alice, [bob])
     const back = await world.connect(bob)

@@ -232,6 +232,8 @@ describe('B6: an inbox is bounded by time', () => {
     }
     const isTold = () => new Set(expiredSeqs(from)).size === 460
     await from.until(isTold, 'every expired seq')
+    const most = Math.max(...receipts(from).map(({ expired }) => expired.length))
+    assert.ok(most <= limits.seqsPerListMax, `${most} in one receipt`)
   })
 
   it('an inbox whose device was revoked is dropped', async () => {

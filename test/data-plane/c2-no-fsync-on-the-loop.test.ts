@@ -11,7 +11,7 @@ import type { World } from '../world/world.ts'
 import { acknowledged, attend, createGate, outOf, pairRequest, receiveMessages, send, startScene } from './scene.ts'
 
 const BLOCKED_MS = 2_000
-const LOOP_DELAY_MS_MAX = 250
+const LOOP_DELAY_MS_MAX = BLOCKED_MS / 2
 const pubacks = (client: Client): number => client.packets.filter(({ cmd }) => cmd === 'puback').length
 
 describe('C2: no fsync on the loop', () => {

@@ -182,7 +182,9 @@ describe('C3: a store whose log is damaged', () => {
     for (let start = 0; start < 2; start++) {
       const world = await startScene({ folder })
       assert.equal(world.server.opened.ports.intake.refusal(), 'corrupt_store')
-      assert.ok(world.logged.some(({ text, facts }) => text.includes('damaged') && JSON.stringify(facts).includes(kept)))
+      assert.ok(
+        world.logged.some(({ text, facts }) => text.includes('damaged') && JSON.stringify(facts).includes(kept)),
+      )
       assert.deepEqual(readFileSync(kept), damaged)
       const from = await attend(world, alice)
       await send(from, alice, [bob])

@@ -108,10 +108,11 @@ export async function until(test: () => boolean, what: string, timeoutMs = 8_000
 }
 
 let lastStamp = Date.now()
-/** Above every one that was given before. */
-export function nextStamp(): number {
-  lastStamp = Math.max(lastStamp + 1, Date.now())
-  return lastStamp
+/** Above every one that was given before; the first of `count` that follow each other. */
+export function nextStamp(count = 1): number {
+  const first = Math.max(lastStamp + 1, Date.now())
+  lastStamp = first + count - 1
+  return first
 }
 
 export interface PairOptions {

@@ -3,7 +3,7 @@ import { assertAllowed, leakIn } from './acl.ts'
 import { readCorpus } from './corpus.ts'
 import { openLive } from './live.ts'
 import { createRandom } from './random.ts'
-import { createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive } from './runner.ts'
+import { createConversations, createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive } from './runner.ts'
 
 const SEED = 20_260_101
 const PURE_EXECS = 20_000
@@ -29,7 +29,7 @@ describe('the short fuzz lane finds nothing in', () => {
     const live = await openLive()
     try {
       assertNothing(await replayLive(live, random))
-      assertNothing(await fuzzLive(live, createPool(readCorpus(live.name)), random, LIVE_ROUNDS))
+      assertNothing(await fuzzLive(live, createConversations(readCorpus(live.name)), random, LIVE_ROUNDS))
     } finally {
       await live.stop()
     }

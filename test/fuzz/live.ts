@@ -16,8 +16,9 @@ import type { Random } from './random.ts'
 import { check, type LiveTarget } from './target.ts'
 
 const LANES = 8
-/** Device ids in the seeds: a thing, a person, and those who are written to. */
+/** Device ids in the seeds: a thing, the one beside it, a person, and those who are written to. */
 export const THING = 'f000'
+export const NEIGHBOUR = 'f00n'
 export const PERSON = 'p000'
 export const VICTIM = 'vict'
 export const BOB = 'bob0'
@@ -33,7 +34,8 @@ export function fuzzUser(name: string, kind: Kind): Uint8Array {
 }
 
 /** Devices are changed for fresh ones after so many rounds: a mutated stamp spends those of the old ones for ever. */
-const ROUNDS_PER_GENERATION = 200
+const ROUNDS_PER_GENERATION = 400
+/** Names for them: enough for hours. */
 const GENERATIONS = 36 * 36
 /** A disk that others use may take seconds for a commit. */
 const SETTLE_MS = 10_000
@@ -42,6 +44,9 @@ const STEP_MS = 5_000
 
 const laneId = (prefix: string, generation: number, lane: number): string =>
   `${prefix}${(generation % GENERATIONS).toString(36).padStart(2, '0')}${lane}`
+
+const sendersOf = (generation: number): string[] =>
+  Array.from({ length: LANES }, (_, lane) => [laneId('f', generation, lane), laneId('p', generation, lane)]).flat()
 
 export async function openLive(): Promise<LiveTarget> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-fuzz-'))
@@ -106,13 +111,12 @@ async function makeRecipients({ opened }: Server): Promise<void> {
   )
 }
 
+/** Those of the generation before are revoked, so that nobody writes to them whose inbox is not looked into. */
 async function makeSenders({ opened }: Server, generation: number): Promise<void> {
+  if (generation > 0) for (const id of sendersOf(generation - 1)) await opened.ports.directory.revoke(id)
   const tokenHash = createHash('sha256').update(TOKEN).digest()
   const owner = fuzzUser('owner', 'service')
-  const ids = Array.from({ length: LANES }, (_, lane) => [
-    laneId('f', generation, lane),
-    laneId('p', generation, lane),
-  ]).flat()
+  const ids = sendersOf(generation)
   const kindOf = (id: string) => (id.startsWith('f') ? 'thing' : 'person')
   await opened.ports.directory.create(
     ids.map((id) => {
@@ -131,6 +135,7 @@ function renamed(input: Buffer, generation: number, lane: number): Buffer {
   const copy = Buffer.from(input)
   for (const [from, to] of [
     [THING, laneId('f', generation, lane)],
+    [NEIGHBOUR, laneId('f', generation, (lane + 1) % LANES)],
     [PERSON, laneId('p', generation, lane)],
   ] as const) {
     for (let at = copy.indexOf(from); at >= 0; at = copy.indexOf(from, at + to.length)) copy.write(to, at, 'latin1')
@@ -229,11 +234,7 @@ async function checkAnswers(
 ): Promise<void> {
   const seqs = new Set<number>()
   const frames: Buffer[] = []
-  const senders = Array.from({ length: LANES }, (_, lane) => [
-    laneId('f', generation, lane),
-    laneId('p', generation, lane),
-  ])
-  for (const device of ['homesvc', VICTIM, BOB, ...senders.flat()]) {
+  for (const device of ['homesvc', VICTIM, BOB, ...sendersOf(generation)]) {
     for (const { seq, bytes } of await emptyInbox(server, device)) {
       seqs.add(seq)
       if (device === VICTIM) frames.push(bytes)

@@ -1,6 +1,6 @@
 /**
- * The fuzz lane: `node test/fuzz/main.ts --minutes 5 [--seed 7] [--target codec]`, or `--replay <file>` for what it found.
- * Progress every five seconds; a finding is kept in the corpus and ends the run with 1.
+ * The fuzz lane: `node test/fuzz/main.ts --minutes 5 [--seed 7] [--target codec]`, or `--replay <file>` for what it
+ * found. Progress every five seconds; a finding is kept in the corpus and ends the run with 1.
  */
 import { readFileSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
@@ -10,7 +10,7 @@ import { leakIn } from './acl.ts'
 import { keepFinding, readCorpus, readSeeds } from './corpus.ts'
 import { openLive } from './live.ts'
 import { createRandom, type Random } from './random.ts'
-import { createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive, runOnce, runRound } from './runner.ts'
+import { createConversations, createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive, runOnce, runRound } from './runner.ts'
 import { Finding, type LiveTarget } from './target.ts'
 
 const PROGRESS_MS = 5_000
@@ -90,7 +90,7 @@ function aclLane(random: Random): Lane {
 }
 
 function liveLane(live: LiveTarget, random: Random): Lane {
-  const pool = createPool(readCorpus(live.name))
+  const pool = createConversations(readCorpus(live.name))
   const recording: LiveTarget = {
     ...live,
     round(inputs, from) {

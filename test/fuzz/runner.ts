@@ -22,17 +22,22 @@ export interface Found {
 const DERIVED_MAX = 256
 
 export interface Pool {
+  /** Valid until the next call. */
   next(random: Random): Buffer
 }
 
-export function createPool(seeds: readonly Seed[]): Pool {
+/** `headBytes`: so many bytes of an input stay as they are, three times in four. */
+export function createPool(seeds: readonly Seed[], headBytes: (input: Buffer) => number = () => 0): Pool {
   const inputs = seeds.map(({ bytes }) => bytes)
   const derived: Buffer[] = []
   const any = (random: Random): Buffer =>
     derived.length > 0 && random.once(4) ? random.pick(derived) : random.pick(inputs)
   return {
     next(random) {
-      const made = mutate(random, any(random), any(random))
+      const input = any(random)
+      const head = random.once(4) ? 0 : headBytes(input)
+      const rest = mutate(random, input.subarray(head), any(random))
+      const made = head === 0 ? rest : Buffer.concat([input.subarray(0, head), rest])
       if (random.once(16)) derived[random.int(Math.min(derived.length + 1, DERIVED_MAX))] = Buffer.from(made)
       return made
     },
@@ -79,6 +84,11 @@ export async function runRound(
   } catch (error) {
     return { error: asError(error), inputs }
   }
+}
+
+/** Conversations begin with CONNECT: without a sound one there is not much behind it. */
+export function createConversations(seeds: readonly Seed[]): Pool {
+  return createPool(seeds, (input) => (input[0] === 0x10 && (input[1] as number) < 128 ? 2 + (input[1] as number) : 0))
 }
 
 /** The corpus, a round at a time; the last one is filled up with its first inputs. */

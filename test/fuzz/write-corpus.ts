@@ -33,7 +33,7 @@ import * as hostileTopics from '../bad-input/topics.ts'
 import { oracleBytes } from '../wire/oracle.ts'
 import { OBSERVER_PASSWORD, type TestDevice } from '../world/world.ts'
 import { type Seed, writeSeeds } from './corpus.ts'
-import { BOB, BOB_REGISTRATION, fuzzUser, PERSON, THING, TOKEN, VICTIM } from './live.ts'
+import { BOB, BOB_REGISTRATION, fuzzUser, NEIGHBOUR, PERSON, THING, TOKEN, VICTIM } from './live.ts'
 
 const SEED_BYTES_MAX = 1_024
 
@@ -306,6 +306,17 @@ function guardSeeds(): Seed[] {
       seed(
         `a person with a request: ${name}`,
         join(login(PERSON), subscribeBytes([`d/${PERSON}/in`]), out(request, 1)),
+      ),
+    ),
+    seed(
+      'a thing that writes to its neighbour, who may be connected',
+      join(
+        login(THING),
+        inbox,
+        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}`, body, 1),
+        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}/1`, body, 2),
+        packet(0x40, u16(1)),
+        packet(0x40, u16(1_025)),
       ),
     ),
     seed(

@@ -64,7 +64,8 @@ describe('the tidy rules', () => {
 
   it('count neither blocks nor suites as functions', () => {
     const body = linesOf(tidyLimits.testFunctionLinesMax, '  void 0')
-    assertSound({ 'core/a.ts': `if (1 > 0) {\n${body}}\n`, 'test/a.ts': `describe('a', () => {\n${body}})\n` })
+    const block = linesOf(tidyLimits.functionLinesMax, '  void 0')
+    assertSound({ 'core/a.ts': `if (1 > 0) {\n${block}}\n`, 'test/a.ts': `describe('a', () => {\n${body}})\n` })
     assertOneFault({ 'test/a.ts': `it('a', () => {\n${body}})\n` }, /is a function of/)
   })
 

@@ -2,8 +2,8 @@ import { functionsIn, lineAt, type Scan, scan } from './scan.ts'
 import { isCode, type Tree } from './tree.ts'
 
 /**
- * The sizes beyond which a reader loses the thread. test/ may be longer: a suite is one function, and a test's name is a
- * sentence on one line.
+ * The sizes beyond which a reader loses the thread. test/ may be longer: a suite is one function, and a test's name
+ * is a sentence on one line.
  */
 export const tidyLimits = {
   fileLinesMax: 300,

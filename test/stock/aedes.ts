@@ -6,7 +6,7 @@
 import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { Aedes } from 'aedes'
-import { CROWD_TOPIC, inboxPrefix, type Order, type Setup } from './stock.ts'
+import { CROWD_TOPIC, inboxPrefix, type Order, type Setup } from './orders.ts'
 
 const require = createRequire(import.meta.url)
 const createPersistence = require('aedes-persistence-redis') as (options: object) => unknown

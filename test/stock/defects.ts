@@ -7,7 +7,7 @@ import { afterRestart, deniedFilter, slowReader } from '../suites/apart.ts'
 import type { Pledge } from '../suites/broker.ts'
 import { backlogFirst, dupOfSender, dupOnResend, overtaken, pubackOrder, wholeBacklog } from '../suites/order.ts'
 import { storeFirst, throughKill } from '../suites/stored.ts'
-import type { Setup } from './stock.ts'
+import type { Setup } from './orders.ts'
 
 export interface Defect {
   /** What the broken pledge says it saw. */

@@ -6,25 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Broker } from '../suites/broker.ts'
+import { CROWD_TOPIC, inboxPrefix, type Order, type Setup } from './orders.ts'
 import { startRedis } from './redis.ts'
-
-/** What aedes is started with. */
-export interface Setup {
-  /** Path of the socket of Redis. */
-  readonly redis: string
-  /** Unset: aedes takes a random one at every start. */
-  readonly id?: string
-  /** Default: the one in memory. */
-  readonly emitter?: 'redis'
-}
-/** Takes `ms` to decide about a PUBLISH to `topic`. */
-export interface Order {
-  readonly topic: string
-  readonly ms: number
-}
-
-export const CROWD_TOPIC = 'crowd'
-export const inboxPrefix = (id: string): string => `inbox/${id}/`
 
 const ENTRY = fileURLToPath(new URL('./aedes.ts', import.meta.url))
 

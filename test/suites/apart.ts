@@ -8,6 +8,7 @@ import {
   type Pledge,
   pubackCount,
   publishAll,
+  publishStored,
   subscribeAndLeave,
   textsOf,
 } from './broker.ts'
@@ -26,7 +27,7 @@ export const deniedFilter: Pledge = {
     await greedy.disconnect()
     const sender = await connect(broker, from)
     await publishAll(sender, broker.topic(from, victim), ['a secret for c'])
-    await publishAll(sender, broker.topic(from, spy), ['for b'])
+    await publishStored(broker, sender, from, spy, ['for b'])
     const back = await connect(broker, spy)
     // One too many is asked for, so that whatever else there is has its time.
     const foreign = textsOf(await collect(back, 2, QUIET_MS)).filter((text) => text !== 'for b')
@@ -42,13 +43,11 @@ export const afterRestart: Pledge = {
     await subscribeAndLeave(broker, alice)
     await subscribeAndLeave(broker, bob)
     const before = await connect(broker, from)
-    await publishAll(before, broker.topic(from, alice), numbered('for alice', 100))
-    // A device that comes and is told so: what was published before it is stored by now.
-    await subscribeAndLeave(broker, from)
+    await publishStored(broker, before, from, alice, numbered('for alice', 100))
     await broker.kill()
     await broker.restart()
     const after = await connect(broker, from)
-    await publishAll(after, broker.topic(from, bob), numbered('a secret for bob', 100))
+    await publishStored(broker, after, from, bob, numbered('a secret for bob', 100))
     const client = await connect(broker, alice)
     const arrived = textsOf(await collect(client, 100, QUIET_MS))
     const foreign = arrived.filter((text) => !text.startsWith('for alice'))

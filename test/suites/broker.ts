@@ -89,6 +89,25 @@ export async function publishAll(client: Client, topic: string, payloads: readon
     throw new Error(`the connection ended ${wanted - pubackCount(client)} PUBACKs early`)
 }
 
+/**
+ * Publishes all payloads and waits until they are stored, whatever a PUBACK says there: until a message that went
+ * behind them has reached another device.
+ */
+export async function publishStored(
+  broker: Broker,
+  sender: Client,
+  from: Login,
+  to: Login,
+  payloads: readonly string[],
+): Promise<void> {
+  const witness = await broker.device(`${to.id}witness`)
+  const client = await join(broker, witness)
+  await publishAll(sender, broker.topic(from, to), payloads)
+  await publishAll(sender, broker.topic(from, witness), ['behind'])
+  await client.receive(1, 20_000)
+  await client.disconnect()
+}
+
 /** Packet ids of the PUBACKs that came, in order. */
 export function pubackIds(client: Client): number[] {
   return client.packets.flatMap((packet) => (packet.cmd === 'puback' ? [packet.messageId as number] : []))

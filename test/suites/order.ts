@@ -10,6 +10,7 @@ import {
   pubackCount,
   pubackIds,
   publishAll,
+  publishStored,
   subscribeAndLeave,
   textsOf,
 } from './broker.ts'
@@ -24,7 +25,7 @@ export const wholeBacklog: Pledge = {
     const [from, to] = [await broker.device('a'), await broker.device('b')]
     await subscribeAndLeave(broker, to)
     const sender = await connect(broker, from)
-    await publishAll(sender, broker.topic(from, to), numbered('waiting', BACKLOG))
+    await publishStored(broker, sender, from, to, numbered('waiting', BACKLOG))
     const client = await connect(broker, to)
     const texts = textsOf(await collect(client, BACKLOG, QUIET_MS))
     assert.equal(texts.length, BACKLOG, `${texts.length} of ${BACKLOG} arrived`)
@@ -40,7 +41,7 @@ export const backlogFirst: Pledge = {
     await subscribeAndLeave(broker, to)
     const sender = await connect(broker, from)
     const texts = numbered('message', 900)
-    await publishAll(sender, topic, texts.slice(0, 500))
+    await publishStored(broker, sender, from, to, texts.slice(0, 500))
     const client = await connect(broker, to, { lazy: true })
     for (const text of texts.slice(500)) sender.post(topic, text)
     const arrived = textsOf(await collect(client, texts.length, QUIET_MS))
