@@ -81,6 +81,8 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   const fact = (name: string) => Number(sources.storeFacts()[name] ?? 0)
   gauge(registry, 'heliograph_tail_rows', 'Inbox rows in the tail', () => fact('tailRows'))
   gauge(registry, 'heliograph_tail_entries', 'Entries of the tail', () => fact('tailEntries'))
+  gauge(registry, 'heliograph_settled_rows', 'Inbox rows that outlived the tail', () => fact('settledRows'))
+  gauge(registry, 'heliograph_devices', 'Devices that are not revoked', () => fact('registered'))
   gauge(registry, 'heliograph_devices_in_memory', 'Devices whose inbox state is in memory', () => fact('devices'))
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',

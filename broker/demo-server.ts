@@ -63,7 +63,8 @@ export async function findServer(env: Readonly<Record<string, string | undefined
   let token: string
   try {
     token = tokenOf(config)
-    if (!(await takesToken(url, token))) throw new Error(`The server at ${url} has another admin token; set ADMIN_TOKEN.`)
+    if (!(await takesToken(url, token)))
+      throw new Error(`The server at ${url} has another admin token; set ADMIN_TOKEN.`)
   } catch (error) {
     if (named !== undefined) throw error
     return undefined
@@ -99,7 +100,10 @@ export async function startOwnServer(): Promise<OwnServer> {
 
   async function start(): Promise<number> {
     const from = performance.now()
-    const started = spawn(process.execPath, ['--max-semi-space-size=8', MAIN], { env, stdio: ['ignore', 'ignore', 'inherit'] })
+    const started = spawn(process.execPath, ['--max-semi-space-size=8', MAIN], {
+      env,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
     child = started
     ended = once(started, 'exit')
     while (!(await isReady(url))) {

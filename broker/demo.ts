@@ -137,7 +137,12 @@ async function onceOnly(server: DemoServer, { sensor, lamp }: Cast): Promise<voi
 }
 
 /** Sends `texts` numbered from 10 on, at most STREAM_OPEN_MAX at once; `onAck` hears how many have a PUBACK. */
-async function stream(from: DemoDevice, to: string, texts: readonly string[], onAck: (acked: number) => void): Promise<void> {
+async function stream(
+  from: DemoDevice,
+  to: string,
+  texts: readonly string[],
+  onAck: (acked: number) => void,
+): Promise<void> {
   let next = 0
   let acked = 0
   async function lane(): Promise<void> {
@@ -188,7 +193,8 @@ async function show(found: DemoServer | undefined): Promise<void> {
     await onceOnly(server, cast)
   } finally {
     // A server of somebody else is left without these devices.
-    if (found !== undefined) for (const { device } of Object.values(cast) as MadeDevice[]) await found.admin.revoke(device)
+    if (found !== undefined)
+      for (const { device } of Object.values(cast) as MadeDevice[]) await found.admin.revoke(device)
   }
   if (own === undefined) {
     own = await startOwnServer()

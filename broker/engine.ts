@@ -1,8 +1,8 @@
 /**
- * aedes, wrapped: the protocol engine for CONNECT, keepalive, SUBSCRIBE, UNSUBSCRIBE, PING, wills and retained
- * operator topics. The only file that imports it at run time, and the only one that touches its private parts:
- * `_parser`, `_nextBatch`, `_parsingBatch`, `_keepaliveTimer`, `_keepaliveInterval`. test/broker/engine.test.ts pins
- * each of them.
+ * aedes, wrapped: the protocol engine for CONNECT, keepalive, SUBSCRIBE, UNSUBSCRIBE, PING and retained operator
+ * topics. It is given packets, not bytes, and no will: admission judged that. The only file that imports it at run
+ * time, and the only one that touches its private parts: `_parser`, `_nextBatch`, `_parsingBatch`, `_keepaliveTimer`,
+ * `_keepaliveInterval`. Whoever raises its version reads their changes first.
  */
 import { randomUUID } from 'node:crypto'
 import { createRequire } from 'node:module'
@@ -77,6 +77,7 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
     mq: mqemitter({ concurrency: 0, matchEmptyLevels: true }),
     persistence,
     connectTimeout: limits.connectTimeoutMs,
+    // How long a full socket is waited for; SIGTERM has nothing to do with it.
     drainTimeout: limits.drainTimeoutMs,
     queueLimit: 8,
     keepaliveLimit: limits.keepaliveSMax,

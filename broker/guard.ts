@@ -1,7 +1,7 @@
 /**
  * The guard: one per socket, between it and everything else. It frames the bytes, holds the limits before and after
- * CONNECT, and hands PUBLISH and PUBACK to the plugins, everything else in whole frames to aedes. A frame is never
- * copied unless it was cut by the network.
+ * CONNECT, and hands PUBLISH and PUBACK to the plugins, every other whole frame to control.ts. A frame is never copied
+ * unless it was cut by the network.
  */
 import type { Duplex } from 'node:stream'
 import { countBy } from '../core/metrics.ts'

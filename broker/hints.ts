@@ -31,6 +31,11 @@ export function hints(node: Node): string[] {
   const places = secretPlaces(config)
   const port = server.mqttPort === 1883 ? '' : `-p ${server.mqttPort} `
   const login = (device: string) => `${port}-i ${device} -u ${device} -P TOKEN_OF_${device.toUpperCase()}`
+  // What the programs have to be told when it is not the default.
+  const told = [
+    ...(httpPort === 8080 ? [] : [`HTTP_PORT=${httpPort} `]),
+    ...(config.dataDir === 'data' ? [] : [`DATA_DIR=${config.dataDir} `]),
+  ].join('')
   const filter = inboxFilterOf('s1', 'thing')
   const up = topicOf('raw', { device: 's2', to: 'd-s1' })
   const sys = patternOf('sys').replace('<name...>', '#')
@@ -43,8 +48,8 @@ export function hints(node: Node): string[] {
     `  data        ${config.dataDir}; admin token ${places.admin}`,
     '',
     'What to type next, in another terminal:',
-    '  npm run demo',
-    '  npm run provision -- --count 2 --prefix s --kind thing --out devices.jsonl',
+    `  ${server.mqttPort === 1883 ? '' : `MQTT_PORT=${server.mqttPort} `}${told}npm run demo`,
+    `  ${told}npm run provision -- --count 2 --prefix s --kind thing --out devices.jsonl`,
     `  mosquitto_sub ${login('s1')} -c -q 1 -t '${filter}' -v`,
     `  mosquitto_pub ${login('s2')} -q 1 -t ${up} -m hello`,
     `  MQTT Explorer: ${mqtt}, user observer, password ${places.observer}, topics # and ${sys}`,

@@ -2,6 +2,7 @@
 import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { type Config, ConfigFault, configLines, configTable, readConfig } from '../core/config.ts'
+import { limits } from '../topics/limits.ts'
 import { hints } from './hints.ts'
 import { type Node, startNode } from './lifecycle.ts'
 import { createLog, type ProcessLog } from './log.ts'
@@ -28,6 +29,8 @@ const EXIT_START = 1
 const EXIT_USAGE = 2
 const EXIT_FATAL = 70
 const EXIT_INTERRUPTED = 130
+/** One Ctrl-C comes twice: from the terminal, and from npm, which hands on what it got itself. */
+const ONE_KEY_MS = 500
 
 /** What went wrong at start, as a sentence that says what to do. */
 function sentenceOf(error: Error): string {
@@ -46,16 +49,19 @@ function endWith(text: string, code: number): never {
 }
 
 function listenToSignals(node: Node, log: ProcessLog): void {
+  let sinceMs = 0
   const stop = (signal: NodeJS.Signals) => {
     if (node.isDraining()) {
-      if (signal === 'SIGINT') process.exit(EXIT_INTERRUPTED)
+      if (signal === 'SIGINT' && performance.now() - sinceMs > ONE_KEY_MS) process.exit(EXIT_INTERRUPTED)
       return
     }
+    sinceMs = performance.now()
     log.info({ signal }, 'stopping: no new connections, what was accepted is committed')
+    setTimeout(endFatally, limits.drainTimeoutMs, log, new Error('the store did not close in time')).unref()
     node.drain().then(
-      () => {
+      async () => {
         log.info({}, 'stopped')
-        log.flush()
+        await log.flush()
         process.exit(0)
       },
       (error: Error) => endFatally(log, error),
@@ -74,8 +80,7 @@ function listenToSignals(node: Node, log: ProcessLog): void {
 }
 
 function endFatally(log: ProcessLog, error: Error): never {
-  log.error({ error: error.message, stack: error.stack }, 'fatal: the process ends, what was acknowledged is on disk')
-  log.flush()
+  log.last({ error: error.message, stack: error.stack }, 'the process ends; what was acknowledged is on the disk')
   process.exit(EXIT_FATAL)
 }
 

@@ -30,7 +30,10 @@ export interface Server {
   /** Publishes a retained operator topic. */
   retain(topic: string, payload: string): void
   reloadCertificates(): void
-  /** Stops accepting, lets commits finish, ends connections, closes the store. Bounded by `drainTimeoutMs`. */
+  /**
+   * Stops accepting, lets commits finish, ends connections, closes the store. Bounded but for the store's last commit:
+   * broker/run.ts ends the process after `drainTimeoutMs`.
+   */
   drain(): Promise<void>
 }
 

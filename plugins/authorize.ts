@@ -1,6 +1,7 @@
 /**
- * Who may use which topic: the rows of the topic table and the connection's own prefix, nothing else (default deny).
- * Asked at publish, subscribe (restored sessions too), forward, and for wills.
+ * Who may use which topic: the connection's own prefix and what the rows of the topic table say (default deny). The
+ * levels that devices publish to are spelled here again, as bytes, since every PUBLISH is compared. Asked at publish,
+ * subscribe (restored sessions too), forward, and for wills.
  */
 import type { Principal } from '../core/ports.ts'
 import { readText } from '../topics/frames.ts'

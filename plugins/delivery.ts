@@ -66,39 +66,38 @@ export function read(delivery: Delivery, connection: Connection): void {
     return
   }
   pump.state = 'reading'
-  pump.isReading = true
-  readPages(delivery, connection)
-    .catch((error: Error) => {
-      delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
-      if (connection.isOpen) connection.wire.end('storage_unavailable')
-    })
-    .finally(() => {
-      pump.isReading = false
-      // Subscribed again in the instant between the end of this reader and here.
-      if (pump.state === 'idle' && connection.isOpen) read(delivery, connection)
-    })
+  readPages(delivery, connection).catch((error: Error) => {
+    delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
+    if (connection.isOpen) connection.wire.end('storage_unavailable')
+  })
 }
 
 async function readPages(delivery: Delivery, connection: Connection): Promise<void> {
   const pump = connection.pump as Pump
-  for (;;) {
-    pump.again = false
-    const limit = Math.max(1, delivery.flow.windowRows - pump.open)
-    const rows = await delivery.flow.ports.inbox.page(connection.device, pump.cursorSeq, pump.cursorSub, limit)
-    if (!connection.isOpen || pump.state === 'stopped') return
-    const isDue = rows.length > 0 || connection.waiting?.isDue === true
-    if (isDue && !(await openSlot(delivery.flow, connection))) return
-    if ((pump.state as PumpState) === 'stopped') return
-    pump.state = 'reading'
-    for (const row of rows) {
+  pump.isReading = true
+  try {
+    for (;;) {
+      pump.again = false
+      const limit = Math.max(1, delivery.flow.windowRows - pump.open)
+      const rows = await delivery.flow.ports.inbox.page(connection.device, pump.cursorSeq, pump.cursorSub, limit)
+      if (!connection.isOpen || pump.state === 'stopped') return
+      const isDue = rows.length > 0 || connection.waiting?.isDue === true
+      if (isDue && !(await openSlot(delivery.flow, connection))) return
+      if ((pump.state as PumpState) === 'stopped') return
+      pump.state = 'reading'
+      for (const row of rows) {
+        if (!hasRoom(delivery.flow, connection)) return
+        send(delivery, connection, row)
+      }
+      if (isDue) flushReceipts(delivery.receipts, connection)
+      if (rows.length === 0 && !pump.again) break
       if (!hasRoom(delivery.flow, connection)) return
-      send(delivery, connection, row)
     }
-    if (isDue) flushReceipts(delivery.receipts, connection)
-    if (rows.length === 0 && !pump.again) break
-    if (!hasRoom(delivery.flow, connection)) return
+    pump.state = 'live'
+  } finally {
+    // In one step with the state: what wakes the pump next finds either this reader or none.
+    pump.isReading = false
   }
-  pump.state = 'live'
   if (!pump.isCurrent) becomeCurrent(delivery, connection)
 }
 

@@ -16,7 +16,7 @@ import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './
 
 const ANSWERS_PER_FLUSH = 256
 
-/** A place in the sender's order. Either an envelope or a refusal; neither: already known to be done. */
+/** A place in the sender's order: either an envelope or a refusal. */
 export interface Item {
   readonly connection: Connection
   /** 0: nobody is to be answered. */
@@ -35,7 +35,7 @@ export interface Ingress {
   readonly refusedHoldMs: number
   items: Item[]
   envelopes: Envelope[]
-  /** Connections with unanswered PUBLISHes, in the order they connected: the newest are closed at the node's bound. */
+  /** Connections with unanswered PUBLISHes; of these the newest is closed at the node's bound. */
   readonly senders: Set<Connection>
 }
 

@@ -28,6 +28,8 @@ export interface Receipts {
   readonly ports: Ports
   /** By key of user and peer. */
   readonly lingering: Map<string, Lingering>
+  /** By the same key: how far a mark says that is being appended. */
+  readonly appending: Map<string, number>
   readonly marksDue: DueQueue<string>
   readonly framesDue: DueQueue<Connection>
   soon: Set<Connection>
@@ -40,6 +42,7 @@ export function createReceipts(flow: Flow): Receipts {
   const receipts: Receipts = {
     ports: flow.ports,
     lingering: new Map(),
+    appending: new Map(),
     marksDue: createDueQueue(MARK_LINGER_MS, MARKS_PER_APPEND_MAX, (keys) => appendMarks(receipts, keys)),
     framesDue: createDueQueue(limits.receiptLingerMs, MARKS_PER_APPEND_MAX, (due) => {
       for (const connection of due) flushDue(receipts, connection)
@@ -81,11 +84,18 @@ function appendMarks(receipts: Receipts, keys: string[]): void {
 }
 
 async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
+  const { appending } = receipts
   const envelopes: Envelope[] = []
+  const news: Mark[] = []
   try {
     for (const mark of marks) {
-      // Per user, never per device (WIRE rule 6): what another device of the user already said is not said again.
-      if (mark.upTo <= (await receipts.ports.inbox.markOf(mark.by, mark.peer))) continue
+      // Per user, never per device (WIRE rule 6): what another device of the user already said, or is about to say, is
+      // not said again, nor less than it (P7).
+      const said = await receipts.ports.inbox.markOf(mark.by, mark.peer)
+      const key = mark.by + mark.peer
+      if (mark.upTo <= Math.max(said, appending.get(key) ?? 0)) continue
+      appending.set(key, mark.upTo)
+      news.push(mark)
       const account = await receipts.ports.directory.account(userOfKey(mark.peer))
       envelopes.push(receiptEnvelope(account?.devices ?? [], mark.by, { delivered: mark.upTo }, mark))
     }
@@ -93,6 +103,8 @@ async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
   } catch {
     // Still pending in the store: tried again until the store takes it (or at the next start).
     for (const mark of marks) noteMark(receipts, mark)
+  } finally {
+    for (const { by, peer, upTo } of news) if (appending.get(by + peer) === upTo) appending.delete(by + peer)
   }
 }
 

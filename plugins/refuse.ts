@@ -16,7 +16,7 @@ export const RETRY_IN_S = 5
 
 export interface Refusal {
   readonly code: ErrorCode
-  /** For people who read it: which field, which limit. */
+  /** Which limit, for people. Only things see it: the wire's Error has no text. */
   readonly text: string
   readonly stamp: number
   readonly lastStamp: number

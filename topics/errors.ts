@@ -5,7 +5,7 @@
 
 /** Never: tell the user. */
 export const RETRY_NEVER = 0
-/** Repair what `text` names, encrypt again, new stamp, same Content.id. */
+/** Repair what the error's lists or `last_stamp` say, encrypt again, new stamp, same Content.id. */
 export const RETRY_REPAIR = 1
 /** The same bodies with a new stamp after `retry_in_s`. */
 export const RETRY_LATER = 2

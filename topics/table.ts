@@ -1,7 +1,8 @@
 /**
  * The topic table: the contract. One row per topic: who says what to whom, how surely, how much, and which plugin
- * answers for it. Authorisation, routing, documents and tests read it; nothing else spells a topic. `<name>` is one
- * level, `<name...>` any number of levels from one on.
+ * answers for it. Topics are built from it (topic.ts), and documents, observers' rights and tests read it. Only
+ * `parseUpTopic` and plugins/authorize.ts spell levels again, those that devices publish to. `<name>` is one level,
+ * `<name...>` any number of levels from one on.
  */
 import { limits } from './limits.ts'
 
@@ -26,7 +27,7 @@ export interface TopicRow {
   readonly bytesMax: number
   /** Up and will: who publishes. Down: who receives. */
   readonly who: readonly Role[]
-  /** The plugin that owns it, a file of plugins/; 'broker' for what the process says of itself. */
+  /** The plugin that owns it, a file of plugins/ once it is built; 'broker' for what the process says of itself. */
   readonly plugin: string
   readonly about: string
 }

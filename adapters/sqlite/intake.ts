@@ -29,6 +29,7 @@ import {
   holdRecord,
   LIVE,
   pushRecord,
+  raiseMark,
   SETTLED,
   type Tail,
   type TailRecord,
@@ -126,8 +127,7 @@ function endPendingMark(tail: Tail, envelope: Envelope): void {
   const key = markKey(mark.by, mark.peer)
   const pending = tail.pendingMarks.get(key)
   if (pending !== undefined && pending.upTo <= mark.upTo) tail.pendingMarks.delete(key)
-  tail.marks.set(key, mark)
-  tail.dirtyMarks.add(key)
+  raiseMark(tail, key, mark)
 }
 
 function show(store: Store, draft: Draft): void {

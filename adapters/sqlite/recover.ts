@@ -16,6 +16,7 @@ import {
   holdRecord,
   LIVE,
   pushRecord,
+  raiseMark,
   type Tail,
   type TailRow,
 } from './tail.ts'
@@ -96,8 +97,7 @@ function applier(tail: Tail, chunk: Chunk): JournalReader {
       const key = mark.by + mark.peer
       const pending = tail.pendingMarks.get(key)
       if (pending !== undefined && pending.upTo <= mark.upTo) tail.pendingMarks.delete(key)
-      tail.marks.set(key, mark)
-      tail.dirtyMarks.add(key)
+      raiseMark(tail, key, mark)
     },
   }
 }

@@ -11,7 +11,6 @@ import {
   SETTLED,
   type Tail,
   type TailRecord,
-  type TailRow,
 } from './tail.ts'
 
 export interface StoreLimits {
@@ -157,8 +156,4 @@ export function isIdle(store: Store, device: DeviceState): boolean {
   if (device.lastStamp !== device.durableStamp || device.leaving !== undefined) return false
   for (const record of device.records) if (record.state === LIVE) return false
   return true
-}
-
-export function isInTail(row: TailRow): boolean {
-  return row.chunk !== undefined && row.state < SETTLED
 }

@@ -1,5 +1,5 @@
 /**
- * The tail in memory: arenas of journal bytes, chunks (one per commit and arena), rows, records and per-device state.
+ * The tail in memory: chunks (one per commit and arena, each a row of `tail`), rows, records and per-device state.
  * Bounded: rows by `tailRowsMax`, cached bytes by `cacheBytesMax`; a chunk goes when everything in it is dead or
  * settled.
  */
@@ -44,7 +44,7 @@ export interface DeviceState {
   durableStamp: number
   slot: number
   subscribed: boolean
-  /** The flags below were read from the tail: what the table says of them is older. */
+  /** `slot`, `subscribed`, `open` and `sentSeq` were read from the tail: what the table says of them is older. */
   flagged: boolean
   /** A connection was given a slot and did not close yet. */
   open: boolean
@@ -123,6 +123,13 @@ export function createDeviceState(id: string): DeviceState {
 
 export function createChunk(id: number, bornMs: number, bytes: Buffer): Chunk {
   return { id, bornMs, bytes, used: 0, rows: [], records: [], live: 0 }
+}
+
+/** The mark of `key` was appended. It only grows: another device of the user may have outrun this one. */
+export function raiseMark(tail: Tail, key: string, mark: Mark): void {
+  if ((tail.marks.get(key)?.upTo ?? 0) >= mark.upTo) return
+  tail.marks.set(key, mark)
+  tail.dirtyMarks.add(key)
 }
 
 /** Puts a durable row at the end of its device's tail. */

@@ -1,5 +1,6 @@
 /**
- * The writer thread: the only connection that writes, so no fsync and no checkpoint ever runs on the event loop (C2).
+ * The writer thread: all transactions run here, so no fsync ever runs on the event loop (C2); nor do checkpoints, which
+ * have a thread of their own.
  * One message is one transaction; they are answered in order. Atomic, durable (synchronous = FULL) when answered.
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'

@@ -12,12 +12,6 @@ export function createHistogram(): Histogram {
   return { counts: new Uint32Array(BUCKETS), total: 0, maxUs: 0 }
 }
 
-export function resetHistogram(histogram: Histogram): void {
-  histogram.counts.fill(0)
-  histogram.total = 0
-  histogram.maxUs = 0
-}
-
 /** Adds one latency in ms; a negative one counts as zero. */
 export function record(histogram: Histogram, ms: number): void {
   const us = ms > 0 ? Math.min(Math.round(ms * 1000), 0x7fffffff) : 0

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { type MadeDevice, startTestNode, type TestNode } from './node.ts'
 
@@ -60,6 +61,16 @@ describe('the health of a node', () => {
       assert.ok(seconds >= 0 && seconds < 5, `${part} is ${seconds}`)
     }
     for (const name of samples.keys()) assert.match(name, /^heliograph_/)
+  })
+
+  it('is explained name by name in docs/operations.md', async () => {
+    const page = await (await fetch(`${test.url}/metrics`)).text()
+    const exported = [...page.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name)
+    const document = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
+    const rows = document.split('\n').filter((line) => line.startsWith('| `heliograph_'))
+    const explained = rows.flatMap((line) => [...line.matchAll(/`(heliograph_\w+)`/g)].map(([, name]) => name))
+    assert.ok(exported.length > 25)
+    assert.deepEqual(explained.sort(), exported.sort())
   })
 
   it('names no device and no user', async () => {

@@ -54,7 +54,9 @@ describe('npm run provision', () => {
 
   it('adds a device to a person', async () => {
     const [one] = linesOf((await run(['--kind', 'person', '--prefix', 'eve'])).output) as [MadeDevice]
-    const [two] = linesOf((await run(['--kind', 'person', '--prefix', 'eve', '--user', one.user])).output) as [MadeDevice]
+    const [two] = linesOf((await run(['--kind', 'person', '--prefix', 'eve', '--user', one.user])).output) as [
+      MadeDevice,
+    ]
     assert.deepEqual([two.user, two.number], [one.user, 2])
   })
 
@@ -76,12 +78,30 @@ describe('npm run provision', () => {
   })
 
   const refused: [what: string, args: string[], env: Record<string, string>, code: number, says: RegExp][] = [
-    ['an option that it does not have', ['--cuont', '2'], {}, 2, /^Unknown option '--cuont'; --help says what there is\./],
+    [
+      'an option that it does not have',
+      ['--cuont', '2'],
+      {},
+      2,
+      /^Unknown option '--cuont'; --help says what there is\./,
+    ],
     ['a count that is none', ['--count', 'many'], {}, 2, /^--count is "many"; give a number above 0\./],
     ['ids and a count', ['--ids', 'x', '--count', '2'], {}, 2, /^--ids says all ids/],
     ['a url that is none', ['--url', 'here'], {}, 2, /^--url is "here"/],
-    ['to guess a token', [], { ADMIN_TOKEN: '', DATA_DIR: '/nowhere' }, 2, /^\/nowhere\/admin-token is not there; start the server here first/],
-    ['a server that is not there', [], { HTTP_PORT: '1' }, 1, /^No server answers at http:\/\/127\.0\.0\.1:1; start it with npm start/],
+    [
+      'to guess a token',
+      [],
+      { ADMIN_TOKEN: '', DATA_DIR: '/nowhere' },
+      2,
+      /^\/nowhere\/admin-token is not there; start the server here first/,
+    ],
+    [
+      'a server that is not there',
+      [],
+      { HTTP_PORT: '1' },
+      1,
+      /^No server answers at http:\/\/127\.0\.0\.1:1; start it with npm start/,
+    ],
     ['a token that is wrong', [], { ADMIN_TOKEN: 'wrong-but-long' }, 1, / says 401: Send the admin token/],
     ['a kind that is none', ['--kind', 'robot'], {}, 1, / says 400: /],
   ]

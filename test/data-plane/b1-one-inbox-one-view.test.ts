@@ -3,7 +3,18 @@ import { rmSync } from 'node:fs'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { attend, caughtUp, commit, copyFolder, inOf, messages, receiveMessages, send, startScene } from './scene.ts'
+import {
+  attend,
+  caughtUp,
+  commit,
+  copyFolder,
+  createGate,
+  inOf,
+  messages,
+  receiveMessages,
+  send,
+  startScene,
+} from './scene.ts'
 
 const REFUSED = 0x80
 
@@ -163,5 +174,59 @@ describe('B1: the session is a view of the inbox', () => {
     await send(back, bob, [alice])
     await world.restart()
     assert.equal(present(await world.connect(bob)), true)
+  })
+})
+
+describe('B1: flapping in front of a disk that is slow', () => {
+  const gate = createGate()
+  let world: World
+  let bob: TestDevice
+  beforeEach(async () => {
+    world = await startScene({ gate })
+    bob = await world.person('bob')
+  })
+  afterEach(async () => {
+    gate.open()
+    await world.stop()
+  })
+
+  const flap = (client: Client, cmd: 'subscribe' | 'unsubscribe', messageId: number) => {
+    const filter = inOf(bob)
+    const what = cmd === 'subscribe' ? { subscriptions: [{ topic: filter, qos: 1 }] } : { unsubscriptions: [filter] }
+    client.send({ cmd, messageId, ...what } as Parameters<Client['send']>[0])
+  }
+  const answers = (client: Client, cmd: string): number => client.packets.filter((packet) => packet.cmd === cmd).length
+
+  it('a SUBSCRIBE that says it again is not answered before the first is on the disk', async () => {
+    const to = await world.connect(bob)
+    gate.close()
+    flap(to, 'subscribe', 1)
+    flap(to, 'subscribe', 2)
+    await to.ping()
+    assert.equal(answers(to, 'suback'), 0)
+    gate.open()
+    await to.until((c) => answers(c, 'suback') === 2, 'both SUBACKs')
+  })
+
+  it('begins one reader and one slot, so that every row is written once', async () => {
+    const alice = await world.person('alice')
+    const from = await attend(world, alice)
+    ;(await attend(world, bob)).destroy()
+    for (let i = 0; i < 3; i++) await send(from, alice, [bob])
+    gate.close()
+    const to = await world.connect(bob, { autoAck: false })
+    flap(to, 'unsubscribe', 1)
+    flap(to, 'unsubscribe', 2)
+    flap(to, 'subscribe', 3)
+    flap(to, 'subscribe', 4)
+    await to.ping()
+    gate.open()
+    await to.until((c) => answers(c, 'suback') === 2, 'both SUBACKs')
+    await caughtUp(to)
+    const ids = messages(to).map(({ packet }) => packet.messageId as number)
+    const [first = 0] = ids
+    assert.deepEqual(ids, [first, first + 1, first + 2])
+    assert.equal((first - 1) % 1_024, 0)
+    assert.equal(to.isClosed, false)
   })
 })

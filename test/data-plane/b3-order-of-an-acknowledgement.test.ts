@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { limits } from '../../topics/limits.ts'
 import { type Client, connectClient } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import { spawnServer } from '../world/process.ts'
@@ -11,6 +12,7 @@ import {
   attend,
   caughtUp,
   copyFolder,
+  createGate,
   deliveredUpTo,
   expiredSeqs,
   inOf,
@@ -66,6 +68,39 @@ describe('B3: an acknowledgement makes its mark, then takes the row', () => {
     puback(to, 3)
     await from.until(() => marks(from).length > 1, 'a mark')
     assert.deepEqual(marks(from), [seqs[2], seqs[3]])
+  })
+
+  it('which never falls back, also when another device says less while it is on its way to the disk', async () => {
+    await world.stop()
+    const gate = createGate()
+    world = await startScene({ gate })
+    alice = await world.person('alice')
+    bob = await world.person('bob')
+    const tablet = await world.sibling(bob, 'tablet')
+    from = await attend(world, alice)
+    const one = await attend(world, bob, { autoAck: false })
+    const other = await attend(world, tablet, { autoAck: false })
+    // One turn more than the linger has room for: the mark is appended at once.
+    const turns = limits.receiptLingerRecordsMax
+    for (let i = 0; i <= turns; i++) await send(from, alice, [bob, tablet])
+    const last = (await receiveMessages(one, turns + 1)).at(-1)?.seq
+    await receiveMessages(other, turns + 1)
+    gate.close()
+    puback(one, 0)
+    for (let i = 0; i < turns; i++) {
+      puback(one, i + 1)
+      await one.ping()
+    }
+    for (let i = 0; i < turns; i++) {
+      puback(other, i)
+      await other.ping()
+    }
+    gate.open()
+    await from.until(() => marks(from).includes(last as number), 'the highest mark')
+    await othersMark()
+    const keys = [bob, alice].map(({ user }) => Buffer.from(user).toString('latin1')) as [string, string]
+    assert.equal(await world.server.opened.ports.inbox.markOf(...keys), last)
+    assert.equal(marks(from).at(-1), last)
   })
 
   it('of each conversation by itself', async () => {

@@ -56,7 +56,7 @@ export interface SceneOptions {
   readonly refusedHoldMs?: number
 }
 
-/** A world whose reserve file is small; 3 s after they came rows leave the tail, as always, or at once. */
+/** A world whose reserve file is small; rows leave the tail some seconds after they came, as always, or at once. */
 export function startScene(options: SceneOptions = {}): Promise<World> {
   const { env, folder, gate, settles, tailRowsMax, refusedHoldMs } = options
   const limits = {
@@ -98,7 +98,7 @@ export async function acknowledged(world: World, client: Client): Promise<void> 
   await commit(world)
 }
 
-/** Resolves when `test` is true; asked once a turn, so it costs no time that it does not need. */
+/** Resolves when `test` is true; asked each millisecond, for what no client is told. */
 export async function until(test: () => boolean, what: string, timeoutMs = 8_000): Promise<void> {
   const deadline = performance.now() + timeoutMs
   while (!test()) {

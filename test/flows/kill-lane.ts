@@ -23,7 +23,7 @@ export interface Lane {
   recipient: Client | undefined
   isLoading: boolean
   sent: number
-  /** By message: PUBACK came. */
+  /** By message: PUBACK came, or `accepted` in its place. */
   readonly acked: boolean[]
   ackedCount: number
   /** By message: seq as it was seen first, in a delivery or an `accepted`; 0 on the raw paths. */
@@ -82,15 +82,15 @@ export async function connectSender(lane: Lane, port: number): Promise<void> {
   for (let i = 0; i < lane.sent; i++) if (lane.acked[i] !== true) post(lane, i, true)
 }
 
-/** Load until the connection ends. `waitingMax` bounds what gathers for a recipient that is away. */
+/** Load until `isLoading` is false. What gathers for a recipient that is away is bounded. */
 export function startLoad(lane: Lane): void {
   lane.isLoading = true
-  fill(lane, lane.isAway ? lane.sent + WAITING_MAX : Number.POSITIVE_INFINITY)
+  fill(lane)
 }
 
-function fill(lane: Lane, sentMax = Number.POSITIVE_INFINITY): void {
-  const limit = lane.isAway ? Math.min(sentMax, lane.arrived + WAITING_MAX) : sentMax
-  while (lane.isLoading && lane.sent - lane.ackedCount < WINDOW && lane.sent < limit) post(lane, lane.sent++, false)
+function fill(lane: Lane): void {
+  const sentMax = lane.isAway ? lane.arrived + WAITING_MAX : Number.POSITIVE_INFINITY
+  while (lane.isLoading && lane.sent - lane.ackedCount < WINDOW && lane.sent < sentMax) post(lane, lane.sent++, false)
 }
 
 function post(lane: Lane, i: number, dup: boolean): void {
@@ -112,6 +112,10 @@ function requestOf({ to }: Lane, i: number): Uint8Array {
 function onPuback(lane: Lane, messageId: number): void {
   let i = messageId - 1
   while (i + 65_535 < lane.sent) i += 65_535
+  onAnswer(lane, i)
+}
+
+function onAnswer(lane: Lane, i: number): void {
   if (lane.acked[i] !== true) lane.ackedCount++
   lane.acked[i] = true
   fill(lane)
@@ -127,6 +131,8 @@ function onMarks(lane: Lane, payload: Buffer): void {
     for (let at = 0; at + 1 < accepted.length; at += 2) {
       const i = (accepted[at] as number) - STAMP_BASE
       lane.accepted.add(i)
+      // Acknowledging it ends the record: a stamp that is accepted is not sent again, PUBACK or not (WIRE rule 2).
+      onAnswer(lane, i)
       noteSeq(lane, i, accepted[at + 1] as number)
     }
   }

@@ -70,9 +70,10 @@ export async function openLive(): Promise<LiveTarget> {
       if (rounds++ % ROUNDS_PER_GENERATION === 0) await makeSenders(server, ++generation)
       clock.ms += STEP_MS
       const before = evidenceOf(server)
-      const conversations = await Promise.all(
-        inputs.map((input, lane) => converse(server, renamed(input, generation, lane), lane, random)),
-      )
+      const talks = inputs.map((input, lane) => startTalk(server, renamed(input, generation, lane), lane))
+      await Promise.all(talks.map((talk) => push(talk, random)))
+      await settle(server)
+      const conversations = await Promise.all(talks.map(endTalk))
       await checkSettled(server)
       await checkAnswers(server, before, conversations, generation)
       check(fatal === undefined, `the server would have ended: ${fatal?.message}`)
@@ -153,7 +154,14 @@ interface Conversation {
 
 const turn = () => new Promise<void>((resolve) => void setImmediate(resolve))
 
-async function converse(server: Server, input: Buffer, lane: number, random: Random): Promise<Conversation> {
+interface Talk {
+  readonly input: Buffer
+  readonly stream: Duplex
+  readonly out: Buffer[]
+  readonly closed: Promise<void>
+}
+
+function startTalk(server: Server, input: Buffer, lane: number): Talk {
   const out: Buffer[] = []
   const stream = new Duplex({
     read: () => undefined,
@@ -164,18 +172,32 @@ async function converse(server: Server, input: Buffer, lane: number, random: Ran
   })
   const closed = new Promise<void>((resolve) => void stream.once('close', resolve))
   server.accept(stream, `10.0.0.${lane}`)
-  // Cut in at most eight pieces, with or without a turn of the event loop between them.
+  return { input, stream, out, closed }
+}
+
+/** In pieces, with or without a turn of the event loop between them; then for as long as a login takes. */
+async function push({ input, stream }: Talk, random: Random): Promise<void> {
   for (let at = 0; at < input.length; ) {
     const end = random.once(2) ? input.length : at + 1 + random.int(input.length - at)
     if (!stream.destroyed) stream.push(input.subarray(at, end))
     at = end
     if (random.once(2)) await turn()
   }
-  // A login takes some turns; what is held takes a commit.
   for (let left = 12; left > 0 && !stream.destroyed; left--) await turn()
-  const isSending = () => [...server.plugins.ingress.senders].some(({ device }) => device.endsWith(`${lane}`))
+}
+
+/** Everything is answered; a SUBSCRIBE and the slot of packet ids behind it take a commit each, then messages come. */
+async function settle({ opened, plugins }: Server): Promise<void> {
   const until = performance.now() + SETTLE_MS
-  while (isSending() && !stream.destroyed && performance.now() < until) await turn()
+  while (plugins.ingress.senders.size > 0 && performance.now() < until) await turn()
+  for (let left = 3; left > 0; left--) {
+    // Commits are in order: those that were under way are done when this one is.
+    await opened.ports.intake.append(0, [])
+    for (let turns = 6; turns > 0; turns--) await turn()
+  }
+}
+
+async function endTalk({ input, stream, out, closed }: Talk): Promise<Conversation> {
   stream.destroy()
   await closed
   return { sent: publishesIn(input), pubacks: countPubacks(Buffer.concat(out)) }

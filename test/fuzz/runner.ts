@@ -30,8 +30,9 @@ export interface Pool {
 export function createPool(seeds: readonly Seed[], headBytes: (input: Buffer) => number = () => 0): Pool {
   const inputs = seeds.map(({ bytes }) => bytes)
   const derived: Buffer[] = []
+  // The first ones more often: they are the sound ones, which lead further in.
   const any = (random: Random): Buffer =>
-    derived.length > 0 && random.once(4) ? random.pick(derived) : random.pick(inputs)
+    derived.length > 0 && random.once(4) ? random.pick(derived) : (inputs[random.int(1 + random.int(inputs.length))] as Buffer)
   return {
     next(random) {
       const input = any(random)

@@ -271,6 +271,17 @@ function guardSeeds(): Seed[] {
   const out = (request: object, id: number) => publishBytes(`d/${PERSON}/out`, oracleBytes('SendRequest', request), id)
   const inbox = subscribeBytes([`d/${THING}/from/#`])
   return [
+    seed(
+      'a thing that writes to its neighbour, who may be connected',
+      join(
+        login(THING),
+        inbox,
+        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}`, body, 1),
+        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}/1`, body, 2),
+        packet(0x40, u16(1)),
+        packet(0x40, u16(1_025)),
+      ),
+    ),
     seed('a thing that writes to another', join(login(THING), inbox, publishBytes(`d/${THING}/raw/d-${VICTIM}`, body))),
     seed(
       'a thing that writes to many, numbered and not',
@@ -306,17 +317,6 @@ function guardSeeds(): Seed[] {
       seed(
         `a person with a request: ${name}`,
         join(login(PERSON), subscribeBytes([`d/${PERSON}/in`]), out(request, 1)),
-      ),
-    ),
-    seed(
-      'a thing that writes to its neighbour, who may be connected',
-      join(
-        login(THING),
-        inbox,
-        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}`, body, 1),
-        publishBytes(`d/${THING}/raw/d-${NEIGHBOUR}/1`, body, 2),
-        packet(0x40, u16(1)),
-        packet(0x40, u16(1_025)),
       ),
     ),
     seed(

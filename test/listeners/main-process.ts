@@ -20,7 +20,11 @@ export interface MainProcess {
   readonly mqttsPort: number
   readonly httpPort: number
   readonly ended: Promise<Ended>
+  /** The process is gone; somebody may still hold its output. */
+  readonly exited: Promise<{ readonly code: number | null }>
   signal(name: NodeJS.Signals): void
+  /** The reader of its output goes away, or stands still. */
+  stopOutput(how: 'closed' | 'stalled'): void
   /** Resolves when the text was printed, now or later. */
   printed(pattern: RegExp): Promise<void>
   make(body: object): Promise<MadeDevice[]>
@@ -90,7 +94,12 @@ export async function startMain(folder: string, env: Record<string, string> = {}
     mqttsPort: port(/"MQTT \+ TLS +127\.0\.0\.1:(\d+)"/),
     httpPort,
     ended,
+    exited: new Promise((resolve) => child.once('exit', (code) => resolve({ code }))),
     signal: (name) => void child.kill(name),
+    stopOutput(how) {
+      if (how === 'stalled') child.stdout?.pause()
+      else child.stdout?.destroy()
+    },
     printed,
     async make(body) {
       const response = await fetch(`http://127.0.0.1:${httpPort}/v1/admin/devices`, {

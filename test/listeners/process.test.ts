@@ -206,9 +206,39 @@ describe('the process', () => {
     await once(peer, 'connect')
     main.signal('SIGINT')
     await main.printed(/stopping: no new connections/)
-    main.signal('SIGINT')
+    // Until it counts as a second one.
+    const again = setInterval(() => main.signal('SIGINT'), 50)
     assert.equal((await main.ended).code, 130)
+    clearInterval(again)
     peer.destroy()
+  })
+
+  it('goes on, and ends in order, although the reader of its log went away or stands still', async () => {
+    for (const what of ['closed', 'stalled'] as const) {
+      const main = await startMain(fresh())
+      main.stopOutput(what)
+      // A line of log each: more than a pipe holds.
+      for (let i = 0; i < 700; i++) {
+        const noise = openSocket({ port: main.mqttPort, host: '127.0.0.1' })
+        noise.on('error', () => undefined)
+        noise.write('no MQTT at all')
+        await once(noise, 'close')
+      }
+      assert.equal((await fetch(`http://127.0.0.1:${main.httpPort}/livez`)).status, 200)
+      main.signal('SIGTERM')
+      assert.equal((await main.exited).code, 0)
+    }
+  })
+
+  it('drains at one Ctrl-C, which npm hands on a second time', async () => {
+    const main = await startMain(fresh())
+    main.signal('SIGINT')
+    main.signal('SIGINT')
+    await main.printed(/stopping: no new connections/)
+    main.signal('SIGINT')
+    const { code, output } = await main.ended
+    assert.equal(code, 0)
+    assert.match(output, /"stopped"/)
   })
 })
 

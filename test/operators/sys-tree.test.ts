@@ -7,7 +7,8 @@ import { type MadeDevice, startTestNode } from '../api/node.ts'
 const MINUTE_MS = 60_000
 
 describe('a load average', () => {
-  const valuesOf = (average: ReturnType<typeof createLoadAverage>): number[] => average.read().map(({ perMinute }) => perMinute)
+  const valuesOf = (average: ReturnType<typeof createLoadAverage>): number[] =>
+    average.read().map(({ perMinute }) => perMinute)
 
   it('comes to the rate that lasts, the shorter one sooner', () => {
     const average = createLoadAverage(0)
@@ -50,7 +51,10 @@ describe('the $SYS tree', () => {
     await receiver.receive(5)
     await receiver.ping()
     await sender.ping()
-    const values = createSysTree(test.node.server.metrics).read({ version: 'x', registered: 2, rowsWaiting: 0 }, Date.now())
+    const values = createSysTree(test.node.server.metrics).read(
+      { version: 'x', registered: 2, rowsWaiting: 0 },
+      Date.now(),
+    )
     // 2 CONNECT, 2 SUBSCRIBE, 6 PUBLISH, 5 PUBACK, 2 PINGREQ.
     assert.equal(values['messages/received'], '17')
     const refusals = sender.received.length

@@ -1,3 +1,4 @@
+/** Conformance: what every adapter of the backlog port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import { append, envelope } from './envelopes.ts'
 import type { Opener, Opening } from './opener.ts'

@@ -1,3 +1,4 @@
+/** Conformance: what every adapter of the claims port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import type { ClaimHolder } from '../../core/ports.ts'
 import { ROW_FRAME, type Row } from '../../core/row.ts'

@@ -1,3 +1,4 @@
+/** Conformance: what every adapter of the directory port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { ConflictFault, type NewAccount, type NewDevice } from '../../core/ports.ts'

@@ -1,3 +1,4 @@
+/** Conformance: what every adapter of the inbox port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import { DEDUPE_RECORD } from '../../core/envelope.ts'
 import { ROW_FRAME, ROW_MARK, type Row } from '../../core/row.ts'

@@ -1,3 +1,4 @@
+/** Conformance: what every adapter of the intake port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import {
   DEDUPE_RECORD,
@@ -207,14 +208,17 @@ export function intakeSuite(open: Opener): void {
         expiresMs: 123,
       })
       await append(intake(), sent)
-      const [b] = await opening.ports.inbox.page('b', 0, 0, 9)
-      const [c] = await opening.ports.inbox.page('c', 0, 0, 9)
-      assert.ok(b && c)
-      assert.deepEqual([textOf(b), textOf(c)], ['one', 'two'])
-      assert.deepEqual([b.seq, c.seq], [sent.seq, sent.seq])
-      assert.deepEqual([b.peer, c.peer], ['', 'sender'])
-      assert.deepEqual([b.expiresMs, c.expiresMs], [123, 123])
-      assert.ok(Buffer.from(c.source as Uint8Array).includes(`d/c/from/d-x/direct/${sent.seq}`))
+      for (const again of ['', 'crash', 'age'] as const) {
+        if (again !== '') await opening[again]()
+        const [b] = await opening.ports.inbox.page('b', 0, 0, 9)
+        const [c] = await opening.ports.inbox.page('c', 0, 0, 9)
+        assert.ok(b && c)
+        assert.deepEqual([textOf(b), textOf(c)], ['one', 'two'])
+        assert.deepEqual([b.seq, c.seq], [sent.seq, sent.seq])
+        assert.deepEqual([b.peer, c.peer], ['', 'sender'])
+        assert.deepEqual([b.expiresMs, c.expiresMs], [123, 123])
+        assert.ok(Buffer.from(c.source as Uint8Array).includes(`d/c/from/d-x/direct/${sent.seq}`))
+      }
     })
 
     it('hands the rows back, to wake their devices with', async () => {

@@ -1,3 +1,4 @@
+/** The rules of imports: which folder may know which. Pure: a tree of texts in, sentences out. */
 import { dirname, join } from 'node:path/posix'
 import { type Literal, lineAt, scan } from './scan.ts'
 import { isCode, type Tree } from './tree.ts'

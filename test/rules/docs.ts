@@ -1,3 +1,4 @@
+/** The rules of documents: what they name exists, what they print was measured. Pure: a tree of texts in, sentences out. */
 import { dirname, join } from 'node:path/posix'
 import { scan } from './scan.ts'
 import type { Tree } from './tree.ts'

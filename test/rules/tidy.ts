@@ -1,3 +1,4 @@
+/** The rules of a tidy tree: sizes, names, types, leftovers. Pure: a tree of texts in, sentences out. */
 import { functionsIn, lineAt, type Scan, scan } from './scan.ts'
 import { isCode, type Tree } from './tree.ts'
 

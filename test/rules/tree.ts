@@ -1,3 +1,4 @@
+/** The repository as a map from path to text, for the rules; and how to plant a fault in it. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -54,7 +54,7 @@ export interface Client {
    * there is.
    */
   until(test: (client: Client) => boolean, what: string, timeoutMs?: number): Promise<void>
-  /** Resolves when `count` PUBLISHes (QoS 1 unless `qos0`) came. */
+  /** Resolves when `count` PUBLISHes of QoS 1 came since it connected, with all of them. */
   receive(count: number, timeoutMs?: number): Promise<Received[]>
   /** PINGREQ, PINGRESP: everything sent before was worked off by the framing. */
   ping(): Promise<void>

@@ -29,7 +29,7 @@ export interface World extends DeviceMaker {
 
 export const OBSERVER_PASSWORD = 'observer-of-the-tests'
 
-/** Starts a world; `env` are settings beside the defaults, `now` a clock instead of the real one. */
+/** Starts a world; `env` are settings beside the defaults. `clock.offsetMs` moves its clock. */
 export async function startWorld(
   options: { env?: Record<string, string>; folder?: string; overrides?: ServerOverrides } = {},
 ): Promise<World> {
