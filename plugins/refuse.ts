@@ -38,7 +38,6 @@ export function isTemporary(code: ErrorCode): boolean {
 }
 
 export function writeRefusal(connection: Connection, refused: Refusal): void {
-  if (!connection.isSubscribed) return
   if (connection.principal.account.kind === 'person') writeFrame(connection, personFrame(connection, refused))
   else writeFrame(connection, thingFrame(connection, refused))
 }

@@ -69,9 +69,6 @@ export const limitTable = {
   // The intake.
   waitingRecordsMax: limit(1_024, 'Request records that wait for one device to acknowledge them.'),
   afterSeqAheadMsMax: limit(60_000, 'How far after_seq may be in front of the clock of the store.'),
-  batchEnvelopesMax: limit(4_096, 'Envelopes of one commit.'),
-  batchBytesMax: limit(8 * MIB, 'Bytes of one commit.'),
-  batchesWaitingMax: limit(4, 'Batches handed to the store and not answered.'),
 
   // The inbox.
   inboxRowsMax: limit(200_000, 'Rows of one inbox; beyond, the device is full.'),
@@ -130,7 +127,6 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
     [of.heldBytesPerConnectionMax >= of.frameBytesMax, 'one whole frame can be held'],
     [of.heldBytesPerConnectionMax <= of.heldBytesPerNodeMax, 'one connection cannot hold more than all'],
     [of.socketBufferBytesMax > of.frameBytesMax, 'one frame does not make a reader slow'],
-    [of.batchBytesMax >= of.heldBytesPerConnectionMax, 'what a connection holds fits into one commit'],
     [of.receiptLingerRecordsMax <= of.waitingRecordsMax, 'the linger ends before records are full'],
     [of.clientPublishesMax <= of.waitingRecordsMax, 'a client within its own bound is never refused'],
     [of.watchUsersMax * 18 + 4 <= of.nowBytesMax, 'the longest watch fits into a Now'],

@@ -3,6 +3,7 @@
  * (B3).
  */
 import type { Inbox, Mark, RequestRecord, Row } from '../../core/ports.ts'
+import { limits } from '../../topics/limits.ts'
 import { ackBytesMax, STATE_BYTES_MAX, writeAck, writeDrop, writeState } from './journal.ts'
 import { bytesOf, markUpTo, prepared, type Store, stateOf } from './store.ts'
 import {
@@ -19,11 +20,6 @@ import {
   type TailRecord,
   type TailRow,
 } from './tail.ts'
-
-/** A page ends early at this many bytes. */
-const PAGE_BYTES_MAX = 1 << 20
-/** B2: 63 slots of 1,024 packet ids. */
-const SLOTS = 63
 
 const SETTLED_PAGE = `SELECT seq, sub, kind, peer, expires_ms, body FROM settled
   WHERE device = ? AND (seq > ? OR (seq = ? AND sub > ?)) AND seq >= ? ORDER BY seq, sub LIMIT ?`
@@ -55,7 +51,7 @@ function settledPage(store: Store, device: DeviceState, seq: number, sub: number
       state: SETTLED,
     })
     bytes += source.length
-    if (rows.length === limit || bytes > PAGE_BYTES_MAX) break
+    if (rows.length === limit || bytes > limits.pageBytesMax) break
   }
   return rows
 }
@@ -71,7 +67,7 @@ function tailPage(store: Store, device: DeviceState, seq: number, sub: number, l
     row.source = source
     rows.push(row)
     bytes += row.end - row.start
-    if (bytes > PAGE_BYTES_MAX) break
+    if (bytes > limits.pageBytesMax) break
   }
   return rows
 }
@@ -200,7 +196,7 @@ export function createInbox(store: Store): Inbox {
     },
     async advanceSlot(id) {
       const device = stateOf(store, id)
-      device.slot = (device.slot + 1) % SLOTS
+      device.slot = (device.slot + 1) % limits.packetIdSlots
       device.open = true
       await saveFlags(store, device, true)
       return device.slot

@@ -3,7 +3,16 @@ import { assertAllowed, leakIn } from './acl.ts'
 import { readCorpus } from './corpus.ts'
 import { openLive } from './live.ts'
 import { createRandom } from './random.ts'
-import { createConversations, createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive } from './runner.ts'
+import {
+  createConversations,
+  createPool,
+  type Found,
+  fuzz,
+  fuzzLive,
+  pureTargets,
+  replay,
+  replayLive,
+} from './runner.ts'
 
 const SEED = 20_260_101
 const PURE_EXECS = 20_000

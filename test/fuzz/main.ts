@@ -3,14 +3,25 @@
  * found. Progress every five seconds; a finding is kept in the corpus and ends the run with 1.
  */
 import { readFileSync } from 'node:fs'
-import { setFlagsFromString } from 'node:v8'
 import { parseArgs } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { leakIn } from './acl.ts'
 import { keepFinding, readCorpus, readSeeds } from './corpus.ts'
 import { openLive } from './live.ts'
 import { createRandom, type Random } from './random.ts'
-import { createConversations, createPool, type Found, fuzz, fuzzLive, pureTargets, replay, replayLive, runOnce, runRound } from './runner.ts'
+import {
+  createConversations,
+  createPool,
+  type Found,
+  fuzz,
+  fuzzLive,
+  pureTargets,
+  replay,
+  replayLive,
+  runOnce,
+  runRound,
+} from './runner.ts'
 import { Finding, type LiveTarget } from './target.ts'
 
 const PROGRESS_MS = 5_000
@@ -118,7 +129,8 @@ async function replayFile(target: string, file: string, random: Random): Promise
   const pure = pureTargets.find(({ name }) => name === target)
   const live = pure === undefined ? await openLive() : undefined
   for (const input of inputs) {
-    const found = pure === undefined ? await runRound(live as LiveTarget, [input], random) : runOnce(pure, input, random)
+    const found =
+      pure === undefined ? await runRound(live as LiveTarget, [input], random) : runOnce(pure, input, random)
     if (found === undefined) continue
     console.error(found.error.stack)
     process.exit(1)
@@ -135,7 +147,9 @@ function rssBytes(): number {
 }
 
 function report(lanes: readonly Lane[], startedMs: number): void {
-  const parts = lanes.map(({ name, execs, ms }) => `${name} ${execs} (${ms === 0 ? 0 : Math.round((execs / ms) * 1_000)}/s)`)
+  const parts = lanes.map(
+    ({ name, execs, ms }) => `${name} ${execs} (${ms === 0 ? 0 : Math.round((execs / ms) * 1_000)}/s)`,
+  )
   const rssMib = Math.round(process.memoryUsage().rss / 1024 / 1024)
   console.log(`${Math.round((performance.now() - startedMs) / 1_000)} s  ${parts.join('  ')}  rss ${rssMib} MiB`)
 }
@@ -165,7 +179,10 @@ async function run(lanes: readonly Lane[], minutes: number): Promise<void> {
 function checkRss(warmRss: number, target: string): void {
   const grown = rssBytes() - warmRss
   if (grown <= RSS_GROWTH_BYTES_MAX) return
-  throw new Caught(target, { error: new Finding(`the process has grown by ${Math.round(grown / 1024 / 1024)} MiB`), inputs: [] })
+  throw new Caught(target, {
+    error: new Finding(`the process has grown by ${Math.round(grown / 1024 / 1024)} MiB`),
+    inputs: [],
+  })
 }
 
 async function main(): Promise<void> {

@@ -32,7 +32,9 @@ export function createPool(seeds: readonly Seed[], headBytes: (input: Buffer) =>
   const derived: Buffer[] = []
   // The first ones more often: they are the sound ones, which lead further in.
   const any = (random: Random): Buffer =>
-    derived.length > 0 && random.once(4) ? random.pick(derived) : (inputs[random.int(1 + random.int(inputs.length))] as Buffer)
+    derived.length > 0 && random.once(4)
+      ? random.pick(derived)
+      : (inputs[random.int(1 + random.int(inputs.length))] as Buffer)
   return {
     next(random) {
       const input = any(random)

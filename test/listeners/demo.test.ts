@@ -42,7 +42,7 @@ describe('npm run demo', () => {
     assert.equal((await test.ask('/livez')).status, 200)
   })
 
-  it('ends with exit code 1 and a sentence when a message arrives changed', async () => {
+  it('finds the server of this machine by its settings, and ends with exit code 1 when a message arrives changed', async () => {
     const { inbox } = test.node.server.opened.ports
     const { page } = inbox
     inbox.page = async (...args) => {
@@ -54,10 +54,13 @@ describe('npm run demo', () => {
       }
       return rows
     }
-    const env = { ...alone, HELIOGRAPH_URL: test.url, ADMIN_TOKEN }
+    const { mqttPort } = test.node.server
+    const ports = { MQTT_PORT: String(mqttPort), HTTP_PORT: String(test.node.httpPort) }
+    const env = { ...alone, ...ports, ADMIN_TOKEN }
     const { code, output } = await startFile('demo.ts', [], env).ended
     inbox.page = page
     assert.equal(code, 1, output)
+    assert.match(output, new RegExp(`the one that runs\nat mqtt://127\\.0\\.0\\.1:${mqttPort}`))
     assert.match(output, /^A promise was broken: /m)
     assert.doesNotMatch(output, /Every promise was kept/)
     assert.equal(devices(), 0)

@@ -230,6 +230,16 @@ describe('the process', () => {
     }
   })
 
+  it('ends with exit code 70 and says so in one line when something is broken', async () => {
+    const bug = 'process.on("SIGUSR2",()=>{throw(new(Error)("a-bug"))})'
+    const main = await startMain(fresh(), { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(bug)}` })
+    main.signal('SIGUSR2')
+    const { code, output } = await main.ended
+    assert.equal(code, 70)
+    const last = JSON.parse(output.trim().split('\n').at(-1) ?? '') as Record<string, string>
+    assert.deepEqual([last['level'], last['error']], ['fatal', 'a-bug'])
+  })
+
   it('drains at one Ctrl-C, which npm hands on a second time', async () => {
     const main = await startMain(fresh())
     main.signal('SIGINT')
