@@ -60,7 +60,6 @@ function countOf(request: ProvisionRequest): number {
     throw malformed(`"${wrong}" is no device id; use 1 to ${limits.deviceIdCharsMax} of a-z 0-9.`)
   // Its token would never be asked for: the user name is that of operators.
   if (ids?.includes('observer') === true) throw malformed('"observer" is the login of operators; use another id.')
-  if (kind === 'person' && owner !== undefined) throw malformed('`owner` is for things and services.')
   if (kind === 'person' && numbered === true) throw malformed('`numbered` is for things and services.')
   if (kind !== 'person' && user !== undefined) throw malformed('`user` is for devices of a person.')
   if (owner !== undefined && !isHandle(owner)) throw malformed(`"${owner}" is no handle.`)

@@ -43,8 +43,11 @@ export const limitTable = {
   halfOpenMax: limit(4_096, 'Connections of all addresses that have not finished CONNECT.'),
   connectionsPerAddressMax: limit(16_384, 'Connections of one address.'),
   connectionsMax: limit(100_000, 'Connections of a node.'),
-  connectsPerDevicePerMinuteMax: limit(15, 'CONNECTs of one device; beyond, it is flapping.'),
-  flappingBanMs: limit(5 * MINUTE_MS, 'How long a flapping device is refused.'),
+  connectsPerDevicePerMinuteMax: limit(
+    600,
+    'CONNECTs of one device; beyond, it is flapping. A loop of mosquitto_pub is not.',
+  ),
+  flappingBanMs: limit(MINUTE_MS, 'How long a flapping device is refused.'),
   keepaliveSMax: limit(1_200, 'Keepalive of CONNECT; 0 is refused.'),
   drainTimeoutMs: limit(15_000, 'From SIGTERM to the end of the last connection.'),
   revokeDelayMsMax: limit(5_000, 'From a revocation to the end of the live connection.'),

@@ -4,7 +4,7 @@
  * spoke of. Bounded by `moveRowsMax` a transaction. A row leaves the memory only when the move has committed.
  */
 import { resumeWaiting } from './intake.ts'
-import { isIdle, type Store, stateOf, trimCache } from './store.ts'
+import { isIdle, markUpTo, type Store, stateOf, trimCache } from './store.ts'
 import {
   ACKED,
   type Chunk,
@@ -13,6 +13,7 @@ import {
   LIVE,
   MOVING,
   SETTLED,
+  type Tail,
   type TailRecord,
   type TailRow,
 } from './tail.ts'
@@ -92,7 +93,7 @@ function moveJob(front: Front): MoveJob {
 }
 
 /** Saves what the front was the only place of: stamps, flags, marks, the last seq. */
-function saveStates(store: Store): DeviceState[] {
+function saveStates(store: Store): { devices: DeviceState[]; marks: string[] } {
   const { commits, tail } = store
   const saved: DeviceState[] = []
   for (const device of tail.dirty) {
@@ -107,10 +108,26 @@ function saveStates(store: Store): DeviceState[] {
     const mark = tail.marks.get(key)
     if (mark !== undefined) commits.run('putMark', mark.by, mark.peer, mark.upTo)
   }
+  const marks = [...tail.dirtyMarks]
   tail.dirtyMarks.clear()
-  if (tail.marks.size > MARKS_CACHED_MAX) tail.marks.clear()
   commits.run('putMeta', 'last_seq', tail.lastSeq)
-  return saved
+  return { devices: saved, marks }
+}
+
+/** Marks that the table has need not be in the memory, once there are many. */
+function trimMarks(tail: Tail): void {
+  if (tail.marks.size <= MARKS_CACHED_MAX) return
+  for (const key of tail.marks.keys()) if (!tail.dirtyMarks.has(key)) tail.marks.delete(key)
+}
+
+/** A pending mark that an appended one covers is not appended again: it must not hold the tail. */
+function endCoveredMarks(store: Store): void {
+  const { tail } = store
+  const bornMax = store.now() - store.limits.settleAfterMs
+  for (const [key, mark] of tail.pendingMarks) {
+    const isOld = (mark.chunk?.bornMs ?? 0) <= bornMax
+    if (isOld && markUpTo(store, mark.by, mark.peer) >= mark.upTo) tail.pendingMarks.delete(key)
+  }
 }
 
 function finish(store: Store, front: Front): void {
@@ -139,6 +156,7 @@ function forget(store: Store, id: string): void {
 
 function settle(store: Store): Promise<boolean> {
   const { commits, tail } = store
+  endCoveredMarks(store)
   const front = chooseFront(store)
   const last = front.chunks.at(-1)
   if (last === undefined) return Promise.resolve(false)
@@ -157,9 +175,11 @@ function settle(store: Store): Promise<boolean> {
       else {
         for (const row of front.rows) if (row.state === MOVING) row.state = LIVE
         for (const record of front.records) if (record.state === MOVING) record.state = LIVE
-        for (const device of saved) tail.dirty.add(device)
+        for (const device of saved.devices) tail.dirty.add(device)
+        for (const key of saved.marks) tail.dirtyMarks.add(key)
       }
       trimCache(store)
+      trimMarks(tail)
       resumeWaiting(store)
       resolve(fault === undefined && (front.rows.length > 0 || front.chunks.length === CHUNKS_PER_MOVE_MAX))
     }, true)

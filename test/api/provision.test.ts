@@ -163,7 +163,6 @@ describe('provisioning', () => {
     ['a prefix that leaves no room to count', { kind: 'thing', prefix: 'abcdefghijk', count: 10 }],
     ['a numbered person', { kind: 'person', numbered: true }],
     ['the login of operators as an id', { kind: 'thing', ids: ['observer'] }],
-    ['an owner of a person', { kind: 'person', owner: 'fleet' }],
     ['a thing added to a user', { kind: 'thing', user: '00000000-0000-4000-8000-000000000000' }],
     ['one registration id for two devices', { kind: 'person', count: 2, registrationId: 7 }],
     ['a registration id of 16381', { kind: 'person', registrationId: 16_381 }],
