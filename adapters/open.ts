@@ -25,7 +25,7 @@ export interface Overrides {
 }
 
 const MIB = 1024 * 1024
-const CACHE_BYTES_MAX = 32 * MIB
+const CACHE_BYTES_MAX = 16 * MIB
 const SETTLE_AFTER_MS = 5_000
 const MOVE_ROWS_MAX = 500
 const MOVE_EVERY_MS = 1_000

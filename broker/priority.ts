@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 
 const TASKS = '/proc/self/task'
-const NICENESS = 15
+const NICENESS = 4
 
 export function yieldCompilers(): void {
   try {

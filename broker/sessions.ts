@@ -21,6 +21,10 @@ interface Packet {
 }
 
 const nothing = async (): Promise<void> => undefined
+/** Made for every CONNECT: `Readable.from` would bring an iterator and its promises along. */
+function endAtOnce(this: Readable): void {
+  this.push(null)
+}
 /** aedes pipes retained packets into a transform; inbox topics have none. */
 const NO_RETAINED = { pipe: () => undefined }
 
@@ -59,7 +63,7 @@ export function createSessions(rules: SessionRules) {
     outgoingEnqueueCombi: nothing,
     outgoingUpdate: nothing,
     outgoingClearMessageId: async () => undefined,
-    outgoingStream: () => Readable.from([]),
+    outgoingStream: () => new Readable({ read: endAtOnce }),
     incomingStorePacket: nothing,
     incomingGetPacket: () => Promise.reject(new Error('QoS 2 is not taken')),
     incomingDelPacket: nothing,

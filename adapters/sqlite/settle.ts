@@ -23,6 +23,8 @@ import type { MoveJob } from './writer-thread.ts'
 const CROWDED_FACTOR = 8
 /** A move is worked off in slices, so that neither the loop nor a commit is held up for long. */
 const CHUNKS_PER_MOVE_MAX = 400
+/** Rows of the memory count double, dead ones are among them: at a quarter of the bound the mover looks. */
+const HELD_SHARE = 2
 const MARKS_CACHED_MAX = 50_000
 
 interface Front {
@@ -52,7 +54,7 @@ function chooseFront(store: Store): Front {
   const rowsMax = limits.moveRowsMax * (isCrowded ? CROWDED_FACTOR : 1)
   const front: Front = { chunks: [], rows: [], records: [] }
   const isDue = (tail.chunks[0]?.bornMs ?? Number.POSITIVE_INFINITY) <= bornMax
-  if (!isDue && !isCrowdedBy(tail.heldRows, store)) return front
+  if (!isDue && !isCrowdedBy(tail.heldRows * HELD_SHARE, store)) return front
   for (const chunk of tail.chunks) {
     if (chunk.id >= pinned || (chunk.live > 0 && chunk.bornMs > bornMax) || isBusy(chunk)) break
     if (front.chunks.length > 0 && front.rows.length + chunk.live > rowsMax) break
@@ -200,7 +202,7 @@ export function startMover(store: Store, everyMs: number): () => Promise<void> {
     else running = run().finally(() => (running = undefined))
   }
   store.onGrowth = () => {
-    if (running === undefined && isCrowdedBy(store.tail.heldRows, store)) kick()
+    if (running === undefined && isCrowdedBy(store.tail.heldRows * HELD_SHARE, store)) kick()
   }
   const timer = setInterval(kick, everyMs)
   return async () => {

@@ -42,7 +42,7 @@ describe('npm run demo', () => {
     assert.equal((await test.ask('/livez')).status, 200)
   })
 
-  it('finds the server of this machine by its settings, and ends with exit code 1 when a message arrives changed', async () => {
+  it('finds the server by its settings, and ends with exit code 1 when a message arrives changed', async () => {
     const { inbox } = test.node.server.opened.ports
     const { page } = inbox
     inbox.page = async (...args) => {
