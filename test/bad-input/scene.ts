@@ -180,7 +180,7 @@ export async function assertAttack(scene: Scene, attack: Attack): Promise<void> 
   assert.deepEqual(raised(before, countersOf(world)), { [attack.counted]: 1 })
   const lines = world.logged.slice(logged)
   assert.equal(lines.length, 1, `one line in the log, not ${JSON.stringify(lines)}`)
-  assert.equal((lines[0]?.facts as { reason?: string }).reason, attack.counted)
+  assert.equal((lines[0]?.facts as { reason?: string } | undefined)?.reason, attack.counted)
   assertNoCanary(world)
   if (!client.isClosed) await client.disconnect()
   if (typeof attack.answer === 'object' && 'suback' in attack.answer)

@@ -23,8 +23,9 @@ function compare(ours: Connect, theirs: IConnectPacket | undefined): void {
   check((theirs?.username ?? '') === (username ?? ''), 'the user names differ')
   check(Buffer.compare(theirs?.password ?? Buffer.alloc(0), password ?? Buffer.alloc(0)) === 0, 'the passwords differ')
   check((theirs?.will === undefined) === (will === undefined), 'one reads a will')
-  if (will === undefined) return
-  const { topic, qos, retain, payload } = theirs?.will as NonNullable<IConnectPacket['will']>
+  const read = theirs?.will
+  if (will === undefined || read === undefined) return
+  const { topic, qos, retain, payload } = read
   check(topic === will.topic && qos === will.qos && retain === will.retain, 'the wills differ')
   check(payload.length === will.bytes, 'the payloads of the wills differ')
 }
