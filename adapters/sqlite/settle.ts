@@ -163,7 +163,11 @@ function settle(store: Store): Promise<boolean> {
   const last = front.chunks.at(-1)
   if (last === undefined) return Promise.resolve(false)
   if (front.rows.length > 0) commits.move(moveJob(front))
-  for (const row of front.rows) row.state = MOVING
+  for (const row of front.rows) {
+    // Read from the tables now: between the move's commit and its answer they would count its rows already.
+    stateOf(store, row.device)
+    row.state = MOVING
+  }
   for (const record of front.records) {
     const { device, stamp, hash, seq, peer } = record
     commits.run('insertRecord', device, stamp, hash, seq, peer)

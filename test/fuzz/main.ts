@@ -22,7 +22,8 @@ import {
   runOnce,
   runRound,
 } from './runner.ts'
-import { Finding, type LiveTarget } from './target.ts'
+import { Finding, type LiveTarget, type Target } from './target.ts'
+import { type Watchdog, watch } from './watchdog.ts'
 
 const PROGRESS_MS = 5_000
 /** Targets take turns of this length. */
@@ -67,9 +68,16 @@ function stop(target: string, { error, inputs }: Found): never {
   process.exit(1)
 }
 
-function pureLane(name: string, random: Random): Lane {
-  const target = pureTargets.find((each) => each.name === name)
-  if (target === undefined) throw new Error(`no target is called ${name}; there are ${TARGETS.join(', ')} and all`)
+function pureLane(name: string, random: Random, dog: Watchdog): Lane {
+  const bare = pureTargets.find((each) => each.name === name)
+  if (bare === undefined) throw new Error(`no target is called ${name}; there are ${TARGETS.join(', ')} and all`)
+  const target: Target = {
+    name,
+    run(input, from) {
+      dog.note(name, [input])
+      bare.run(input, from)
+    },
+  }
   const pool = createPool(readCorpus(name))
   let isReplayed = false
   return {
@@ -85,12 +93,13 @@ function pureLane(name: string, random: Random): Lane {
   }
 }
 
-function aclLane(random: Random): Lane {
+function aclLane(random: Random, dog: Watchdog): Lane {
   return {
     name: 'acl',
     execs: 0,
     ms: 0,
     async batch() {
+      dog.note('acl', [])
       for (let i = 0; i < ACL_BATCH; i++) {
         const leak = leakIn(random)
         if (leak !== undefined) throw new Caught('acl', { error: new Finding(leak), inputs: [] })
@@ -100,12 +109,13 @@ function aclLane(random: Random): Lane {
   }
 }
 
-function liveLane(live: LiveTarget, random: Random): Lane {
+function liveLane(live: LiveTarget, random: Random, dog: Watchdog): Lane {
   const pool = createConversations(readCorpus(live.name))
   const recording: LiveTarget = {
     ...live,
     round(inputs, from) {
       underWay = { target: live.name, inputs }
+      dog.note(live.name, inputs)
       return live.round(inputs, from)
     },
   }
@@ -200,9 +210,10 @@ async function main(): Promise<void> {
   console.log(`seed ${values.seed}`)
   const names = values.target === 'all' ? TARGETS : [values.target]
   const live = names.includes('guard') ? await openLive() : undefined
+  const dog = watch(TARGETS)
   const lanes = names.map((name) => {
-    if (name === 'acl') return aclLane(random)
-    return name === 'guard' ? liveLane(live as LiveTarget, random) : pureLane(name, random)
+    if (name === 'acl') return aclLane(random, dog)
+    return name === 'guard' ? liveLane(live as LiveTarget, random, dog) : pureLane(name, random, dog)
   })
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: Error) => stop(underWay.target, { error, inputs: underWay.inputs }))

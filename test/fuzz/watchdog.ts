@@ -1,52 +1,68 @@
 /**
  * Watches for an input that never ends: the loop that runs it cannot stop itself, so a thread beside it looks every few
- * seconds whether another input has begun. It keeps the one that has not ended, says so, and kills the process.
+ * seconds whether others have begun. It keeps those that have not ended, says so, and kills the process.
  */
-import { Worker, isMainThread, workerData } from 'node:worker_threads'
+import { writeSync } from 'node:fs'
+import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { keepFinding } from './corpus.ts'
 import { INPUT_BYTES_MAX } from './mutate.ts'
 
-const HUNG_MS = 20_000
+const HUNG_MS = 30_000
+const INPUTS_MAX = 8
+/** Words: a counter, the target, how many inputs, and the bytes of each. */
 const COUNT = 0
-const BYTES = 1
+const TARGET = 1
+const INPUTS = 2
+const WORDS = 3 + INPUTS_MAX
+const SLOT_BYTES = 2 * INPUT_BYTES_MAX
 
 export interface Watchdog {
-  /** Another input begins. */
-  note(input: Uint8Array): void
-  stop(): Promise<number>
+  /** Others begin: the inputs of one exec or round. */
+  note(target: string, inputs: readonly Uint8Array[]): void
 }
 
-export function watch(target: string): Watchdog {
-  const words = new Int32Array(new SharedArrayBuffer(8))
-  const copy = new Uint8Array(new SharedArrayBuffer(2 * INPUT_BYTES_MAX))
-  const worker = new Worker(new URL(import.meta.url), { workerData: { target, words, copy } })
-  worker.unref()
+interface Shared {
+  readonly targets: readonly string[]
+  readonly words: Int32Array
+  readonly bytes: Uint8Array
+}
+
+/** Begins to watch; the process may end under it. */
+export function watch(targets: readonly string[]): Watchdog {
+  const words = new Int32Array(new SharedArrayBuffer(WORDS * 4))
+  const bytes = new Uint8Array(new SharedArrayBuffer(INPUTS_MAX * SLOT_BYTES))
+  new Worker(new URL(import.meta.url), { workerData: { targets, words, bytes } satisfies Shared }).unref()
   return {
-    note(input) {
-      copy.set(input.subarray(0, copy.length))
-      words[BYTES] = Math.min(input.length, copy.length)
-      words[COUNT] = (words[COUNT] as number) + 1
+    note(target, inputs) {
+      words[TARGET] = targets.indexOf(target)
+      words[INPUTS] = inputs.length
+      for (let i = 0; i < inputs.length; i++) {
+        const input = (inputs[i] as Uint8Array).subarray(0, SLOT_BYTES)
+        bytes.set(input, i * SLOT_BYTES)
+        words[INPUTS + 1 + i] = input.length
+      }
+      Atomics.add(words, COUNT, 1)
     },
-    stop: () => worker.terminate(),
   }
 }
 
-function look(target: string, words: Int32Array, copy: Uint8Array): void {
-  let seen = -1
+function look({ targets, words, bytes }: Shared): void {
+  let seen = 0
   setInterval(() => {
     const count = Atomics.load(words, COUNT)
-    if (count === 0 || count !== seen) {
+    if (count !== seen) {
       seen = count
       return
     }
-    const input = Buffer.from(copy.subarray(0, Atomics.load(words, BYTES)))
-    const file = keepFinding(target, `an input that did not end within ${HUNG_MS} ms`, input)
-    process.stderr.write(`\n${target}: an input does not end; replay: node test/fuzz/main.ts --target ${target} --replay ${file}\n`)
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 500)
+    if (count === 0) return
+    const target = targets[words[TARGET] as number] as string
+    for (let i = 0; i < (words[INPUTS] as number); i++) {
+      const input = Buffer.from(bytes.subarray(i * SLOT_BYTES, i * SLOT_BYTES + (words[INPUTS + 1 + i] as number)))
+      const file = keepFinding(target, `an input that did not end within ${HUNG_MS} ms`, input)
+      writeSync(2, `\n${target}: no end; replay: node test/fuzz/main.ts --target ${target} --replay ${file}\n`)
+    }
+    process.kill(process.pid, 'SIGKILL')
   }, HUNG_MS)
 }
 
-if (!isMainThread && workerData?.words !== undefined) {
-  const { target, words, copy } = workerData as { target: string; words: Int32Array; copy: Uint8Array }
-  look(target, words, copy)
-}
+if (!isMainThread && (workerData as Partial<Shared> | null)?.words !== undefined) look(workerData as Shared)
