@@ -33,7 +33,10 @@ export const disconnects = {
   frame_too_large: row('never', 'A packet is longer than the limit of its time.'),
   malformed_packet: row('never', 'Bytes that are no MQTT packet, or one that a client may not send.'),
   second_connect: row('never', 'A second CONNECT on one connection.'),
-  bad_utf8: row('never', 'A text in a packet is not UTF-8 or has a NUL.'),
+  bad_utf8: row(
+    'never',
+    'A text in a packet is not UTF-8, has a NUL or a byte order mark, or is not in normal form C.',
+  ),
   bad_packet_id: row('never', 'Packet id 0, or one that is already in use.'),
   bad_subscribe: row(
     'never',

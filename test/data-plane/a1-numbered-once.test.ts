@@ -4,7 +4,18 @@ import { SEQ_PER_MS, seqToUnixMs } from '../../topics/ids.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { accepted, attend, errorsOf, messages, receiveMessages, send, startScene, storeFact, until } from './scene.ts'
+import {
+  accepted,
+  attend,
+  errorsOf,
+  messages,
+  receiveMessages,
+  send,
+  startScene,
+  stopScenes,
+  storeFact,
+  until,
+} from './scene.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -21,7 +32,7 @@ describe('A1: a message is numbered once', () => {
     from = await attend(world, alice)
     to = await attend(world, bob)
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   it('by its server time, which people see', async () => {
     const before = Date.now()

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { attend, copyFolder, deliveries, messages, receiveMessages, send, startScene } from './scene.ts'
+import { attend, copyFolder, deliveries, messages, receiveMessages, send, startScene, stopScenes } from './scene.ts'
 
 describe('A2: everything after append is a pure function of the entry', () => {
   let world: World
   let alice: TestDevice
   let bob: TestDevice
   let from: Client
-  const others: World[] = []
   beforeEach(async () => {
     world = await startScene()
     alice = await world.person('alice')
@@ -18,20 +16,10 @@ describe('A2: everything after append is a pure function of the entry', () => {
     from = await attend(world, alice)
     await (await attend(world, bob)).disconnect()
   })
-  afterEach(async () => {
-    await world.stop()
-    for (const other of others.splice(0)) {
-      await other.stop()
-      rmSync(other.folder, { recursive: true })
-    }
-  })
+  afterEach(stopScenes)
 
   /** Opens what the disk holds now as another server. */
-  async function crashed(of: World): Promise<World> {
-    const other = await startScene({ folder: copyFolder(of) })
-    others.push(other)
-    return other
-  }
+  const crashed = (of: World): Promise<World> => startScene({ folder: copyFolder(of) })
 
   it('so that entries applied again, twice and elsewhere, are the same rows byte by byte', async () => {
     for (let i = 0; i < 20; i++) await send(from, alice, [bob])

@@ -16,6 +16,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
   storeFact,
   until,
 } from './scene.ts'
@@ -35,7 +36,7 @@ describe('A3: request records are the dedupe', () => {
     to = await attend(world, bob)
   }
   beforeEach(() => begin(false))
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   /** alice without acknowledging anything: her records wait. */
   const quietly = (options = {}) => attend(world, alice, { autoAck: false, ...options })

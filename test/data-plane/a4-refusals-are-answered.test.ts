@@ -17,6 +17,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
   TEXT_BYTES,
   until,
 } from './scene.ts'
@@ -45,7 +46,7 @@ describe('A4: refusals are answered', () => {
     from = await attend(world, alice)
   })
   afterEach(() => from.destroy())
-  after(() => world.stop())
+  after(stopScenes)
 
   const stale = (): TestDevice => ({ ...bob, registrationId: STALE_REGISTRATION })
 
@@ -180,10 +181,7 @@ describe('A4: what may pass is answered', () => {
   before(async () => {
     world = await startScene({ gate, refusedHoldMs: 300 })
   })
-  after(async () => {
-    gate.open()
-    await world.stop()
-  })
+  after(stopScenes)
 
   it('to persons with RETRY_LATER, and for requests in flight behind it in that conversation as well', async () => {
     const alice = await world.person('alice')

@@ -16,6 +16,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
 } from './scene.ts'
 
 const LINGER_RECORDS = 16
@@ -33,7 +34,7 @@ describe('A5: the sender learns seq and time', () => {
     bob = await world.person('bob')
     from = await attend(world, alice)
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   it('of a peer who is there in one frame with delivered, whose PUBACK acknowledges all of it', async () => {
     const to = await attend(world, bob)

@@ -4,7 +4,18 @@ import { limits } from '../../topics/limits.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { attend, createGate, messages, outOf, pairRequest, receiveMessages, send, startScene, until } from './scene.ts'
+import {
+  attend,
+  createGate,
+  messages,
+  outOf,
+  pairRequest,
+  receiveMessages,
+  send,
+  startScene,
+  stopScenes,
+  until,
+} from './scene.ts'
 
 const LARGE_BYTES = 60_000
 const pubacks = (client: Client): number[] =>
@@ -26,10 +37,7 @@ describe('A6: an append takes its time', () => {
     await send(from, alice, [bob])
     await receiveMessages(to, 1)
   })
-  afterEach(async () => {
-    gate.open()
-    await world.stop()
-  })
+  afterEach(stopScenes)
 
   const large = () => pairRequest([bob], { body: randomBytes(LARGE_BYTES) })
 

@@ -17,6 +17,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
   storeFact,
   until,
 } from './scene.ts'
@@ -34,7 +35,7 @@ describe('A7: every inbox row comes from an intake entry', () => {
     from = await attend(world, alice)
     to = await attend(world, bob)
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   const rowsOf = (device: TestDevice) => world.server.opened.ports.inbox.page(device.id, 0, 0, 100)
 

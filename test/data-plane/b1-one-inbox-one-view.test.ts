@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
@@ -14,6 +13,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
 } from './scene.ts'
 
 const REFUSED = 0x80
@@ -39,7 +39,7 @@ describe('B1: the session is a view of the inbox', () => {
     bob = await world.person(`bob${n}`)
     from = await attend(world, alice)
   })
-  after(() => world.stop())
+  after(stopScenes)
 
   const present = (client: Client) => client.connack?.sessionPresent
   const rows = async (device: TestDevice) => (await world.server.opened.ports.inbox.page(device.id, 0, 0, 99)).length
@@ -54,8 +54,6 @@ describe('B1: the session is a view of the inbox', () => {
     // What a crash at this instant would leave.
     const other = await startScene({ folder: copyFolder(world) })
     assert.equal(present(await other.connect(bob)), true)
-    await other.stop()
-    rmSync(other.folder, { recursive: true })
     assert.equal(present(await world.connect(bob)), true)
   })
 
@@ -185,10 +183,7 @@ describe('B1: flapping in front of a disk that is slow', () => {
     world = await startScene({ gate })
     bob = await world.person('bob')
   })
-  afterEach(async () => {
-    gate.open()
-    await world.stop()
-  })
+  afterEach(stopScenes)
 
   const flap = (client: Client, cmd: 'subscribe' | 'unsubscribe', messageId: number) => {
     const filter = inOf(bob)

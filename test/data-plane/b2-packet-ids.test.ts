@@ -2,7 +2,17 @@ import assert from 'node:assert/strict'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { acknowledged, attend, caughtUp, commit, messages, receiveMessages, send, startScene } from './scene.ts'
+import {
+  acknowledged,
+  attend,
+  caughtUp,
+  commit,
+  messages,
+  receiveMessages,
+  send,
+  startScene,
+  stopScenes,
+} from './scene.ts'
 
 const SLOT_IDS = 1_024
 const SLOTS = 63
@@ -23,7 +33,7 @@ describe('B2: packet ids never repeat between neighbouring connections', () => {
     from = await attend(world, alice)
     ;(await attend(world, bob)).destroy()
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   /** A connection that gets `count` messages and acknowledges none. */
   async function quietly(count: number): Promise<Client> {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { limits } from '../../topics/limits.ts'
 import { type Client, connectClient } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
-import { spawnServer } from '../world/process.ts'
+import { type ServerProcess, spawnServer } from '../world/process.ts'
 import type { World } from '../world/world.ts'
 import {
   acknowledged,
@@ -23,6 +23,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
 } from './scene.ts'
 
 /** Each delivered mark that came, in order. */
@@ -41,7 +42,7 @@ describe('B3: an acknowledgement makes its mark, then takes the row', () => {
     bob = await world.person('bob')
     from = await attend(world, alice)
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   /** Resolves when a mark that was made now would have arrived: another conversation's was. */
   async function othersMark(): Promise<void> {
@@ -236,15 +237,19 @@ describe('B3: an acknowledgement makes its mark, then takes the row', () => {
     const again = await after.connect(bob)
     await caughtUp(again)
     assert.deepEqual(messages(again), [])
-    await after.stop()
-    rmSync(after.folder, { recursive: true })
   })
 })
 
 describe('B3: a crash before the commit of an acknowledgement', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'heliograph-'))
+  let server: ServerProcess
+  after(async () => {
+    await server.kill()
+    rmSync(folder, { recursive: true })
+  })
+
   it('means that the row comes again with DUP, and the mark is made then', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'heliograph-'))
-    let server = await spawnServer(folder, { DISK_RESERVE_MIB: '1' })
+    server = await spawnServer(folder, { DISK_RESERVE_MIB: '1' })
     const alice = await server.devices.person('alice')
     const bob = await server.devices.person('bob')
     const connect = ({ id, token }: TestDevice, autoAck = true) =>
@@ -274,7 +279,5 @@ describe('B3: a crash before the commit of an acknowledgement', () => {
     assert.deepEqual([copy?.seq, copy?.packet.dup], [message?.seq, true])
     assert.deepEqual(copy?.packet.payload, message?.packet.payload)
     await back.until(() => deliveredUpTo(back) === message?.seq, 'delivered')
-    await server.kill()
-    rmSync(folder, { recursive: true })
   })
 })

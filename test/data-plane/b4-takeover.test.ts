@@ -7,12 +7,15 @@ import {
   acknowledged,
   attend,
   caughtUp,
+  commit,
+  deliveredUpTo,
   messages,
   outOf,
   pairRequest,
   receiveMessages,
   send,
   startScene,
+  stopScenes,
   until,
 } from './scene.ts'
 
@@ -27,7 +30,7 @@ describe('B4: the newer connection of a device takes it over', () => {
     bob = await world.person('bob')
     from = await attend(world, alice)
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   it('the older one is closed, and what it did not acknowledge comes again, marked as such', async () => {
     const old = await attend(world, bob, { autoAck: false })
@@ -55,6 +58,18 @@ describe('B4: the newer connection of a device takes it over', () => {
     assert.deepEqual(messages(now), [])
     await acknowledged(world, now)
     assert.deepEqual(await world.server.opened.ports.inbox.page('bob', 0, 0, 9), [])
+  })
+
+  it('and so does one that came in the same read as the end of the connection', async () => {
+    const old = await attend(world, bob, { autoAck: false })
+    await send(from, alice, [bob])
+    const [message] = await receiveMessages(old, 1)
+    const id = message?.packet.messageId as number
+    old.sendBytes(Buffer.of(0x40, 2, id >> 8, id & 255, 0xe0, 0))
+    await old.closed()
+    await commit(world)
+    assert.deepEqual(await world.server.opened.ports.inbox.page('bob', 0, 0, 9), [])
+    await from.until(() => deliveredUpTo(from) === message?.seq, 'delivered')
   })
 
   it('what the older one has published and not heard of is stored once', async () => {
@@ -114,8 +129,7 @@ describe('B4: the newer connection of a device takes it over', () => {
     assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), true)
     const before = world.server.metrics.connections
     dying.destroy()
-    await from.ping()
-    while (world.server.metrics.connections === before) await from.ping()
+    await until(() => world.server.metrics.connections < before, 'the end of the connection')
     assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), false)
     held.resolve()
     ports.inbox.open = open

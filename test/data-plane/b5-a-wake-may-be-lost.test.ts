@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { attend, deliveredUpTo, messages, receiveMessages, send, startScene } from './scene.ts'
+import { attend, deliveredUpTo, messages, receiveMessages, send, startScene, stopScenes, until } from './scene.ts'
 
 const keyOf = ({ user }: TestDevice): string => Buffer.from(user).toString('latin1')
 
@@ -19,7 +19,7 @@ describe('B5: a wake may be lost', () => {
     from = await attend(world, alice)
     woken = 0
   })
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   /** From now on every wake is taken and nobody woken. */
   function dropWakes(): void {
@@ -70,8 +70,7 @@ describe('B5: a wake may be lost', () => {
     const last = messages(to).at(-1)?.seq
     // The mark is appended; its wake is lost as well.
     const { inbox } = world.server.opened.ports
-    while ((await inbox.markOf(keyOf(bob), keyOf(alice))) !== last)
-      await new Promise((resolve) => setTimeout(resolve, 1))
+    await until(async () => (await inbox.markOf(keyOf(bob), keyOf(alice))) === last, 'the mark')
     from.destroy()
     const back = await world.connect(alice)
     await back.until(() => deliveredUpTo(back) === last, 'delivered')

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
 import { receiptEnvelope } from '../../core/own-envelopes.ts'
 import { RETRY_LATER } from '../../topics/errors.ts'
 import type { Client } from '../world/client.ts'
@@ -17,6 +16,7 @@ import {
   receiveMessages,
   send,
   startScene,
+  stopScenes,
   storeFact,
   until,
 } from './scene.ts'
@@ -36,7 +36,7 @@ describe('C1: rows live in a tail, and old ones in a table of their own', () => 
     from = await attend(world, alice)
     ;(await attend(world, bob)).destroy()
   }
-  afterEach(() => world.stop())
+  afterEach(stopScenes)
 
   it('what waits goes from one to the other, and is read from both in order, then live', async () => {
     await begin({ settles: true })
@@ -68,8 +68,6 @@ describe('C1: rows live in a tail, and old ones in a table of their own', () => 
     const after = await other.connect(bob)
     await caughtUp(after)
     assert.deepEqual(messages(after), [])
-    await other.stop()
-    rmSync(other.folder, { recursive: true })
   })
 
   it('most live traffic is acknowledged before it goes: it never is in the second table', async () => {
@@ -102,7 +100,6 @@ describe('C1: rows live in a tail, and old ones in a table of their own', () => 
       assert.deepEqual(seqs, rising(seqs))
       if (crashes) {
         await at.stop()
-        rmSync(at.folder, { recursive: true })
       }
     }
   })

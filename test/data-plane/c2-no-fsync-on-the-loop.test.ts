@@ -8,7 +8,17 @@ import { readConfig } from '../../core/config.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { acknowledged, attend, createGate, outOf, pairRequest, receiveMessages, send, startScene } from './scene.ts'
+import {
+  acknowledged,
+  attend,
+  createGate,
+  outOf,
+  pairRequest,
+  receiveMessages,
+  send,
+  startScene,
+  stopScenes,
+} from './scene.ts'
 
 const BLOCKED_MS = 2_000
 const LOOP_DELAY_MS_MAX = BLOCKED_MS / 2
@@ -27,10 +37,7 @@ describe('C2: no fsync on the loop', () => {
     from = await attend(world, alice)
     await send(from, alice, [bob])
   })
-  after(async () => {
-    gate.open()
-    await world.stop()
-  })
+  after(stopScenes)
 
   it('while a commit takes 2 s, new work is held and everything else goes on', async () => {
     const to = await attend(world, bob)
@@ -63,27 +70,26 @@ describe('C2: no fsync on the loop', () => {
 
   it('and the readings of operators answer: /livez, /readyz', async () => {
     const log = { info: () => undefined, warn: () => undefined, error: () => undefined }
-    const config = readConfig({
-      DATA_DIR: join(world.folder, 'node'),
-      MQTT_PORT: '0',
-      HTTP_PORT: '0',
-      DISK_RESERVE_MIB: '1',
-    })
-    const words = createGate()
-    const node = await startNode(config, log, () => undefined, Date.now, { gate: words.words })
-    words.close()
-    const arrival = words.arrival()
-    const { inbox } = node.server.opened.ports
-    const flag = inbox.setSubscribed('somebody', true)
-    await arrival
-    for (const path of ['livez', 'readyz', 'metrics']) {
-      const answer = await fetch(`http://127.0.0.1:${node.httpPort}/${path}`)
-      assert.equal(answer.status, 200, path)
-      await answer.text()
+    const folder = join(world.folder, 'node')
+    const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', HTTP_PORT: '0', DISK_RESERVE_MIB: '1' })
+    const own = createGate()
+    const node = await startNode(config, log, () => undefined, Date.now, { gate: own.words })
+    try {
+      own.close()
+      const arrival = own.arrival()
+      const flag = node.server.opened.ports.inbox.setSubscribed('somebody', true)
+      await arrival
+      for (const path of ['livez', 'readyz', 'metrics']) {
+        const answer = await fetch(`http://127.0.0.1:${node.httpPort}/${path}`)
+        assert.equal(answer.status, 200, path)
+        await answer.text()
+      }
+      own.open()
+      await flag
+    } finally {
+      own.open()
+      await node.drain()
     }
-    words.open()
-    await flag
-    await node.drain()
   })
 
   it('a commit is in the log and synced when it is done', () => {

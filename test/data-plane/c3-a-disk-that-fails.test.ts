@@ -89,7 +89,6 @@ describe('C3: a disk that is nearly full', () => {
     assert.ok(full.logged.some(({ text }) => text.includes('disk is full')))
     assert.deepEqual(full.fatal, [])
     await full.stop()
-    rmSync(copy, { recursive: true })
   })
 
   it('does not stop the delivered marks and the expiry that let it shrink', async () => {
@@ -103,7 +102,6 @@ describe('C3: a disk that is nearly full', () => {
     const [message] = await receiveMessages(to, 1)
     await from.until(() => deliveredUpTo(from) === message?.seq, 'delivered')
     await world.stop()
-    rmSync(copy, { recursive: true })
   })
 })
 
@@ -264,7 +262,6 @@ describe('C3: a disk that lies or fails', () => {
       await assertServesTheRest(damaged, actors, 'corrupt_store', again === 0 ? 5 : 0)
       await damaged.stop()
     }
-    rmSync(copy, { recursive: true })
   })
 
   it('and was written by a newer version: it is left alone', async () => {
@@ -275,6 +272,5 @@ describe('C3: a disk that lies or fails', () => {
     db.exec('PRAGMA user_version = 99')
     db.close()
     await assert.rejects(startScene({ folder: copy }), /newer version/)
-    rmSync(copy, { recursive: true })
   })
 })

@@ -3,7 +3,7 @@
  * what came down read as a client reads it. Bodies are random bytes of the sizes that ciphertexts have.
  */
 import { randomBytes } from 'node:crypto'
-import { cpSync, mkdtempSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Delivery, Receipt, WireError } from '../../topics/codec.ts'
@@ -57,13 +57,13 @@ export interface SceneOptions {
 }
 
 /** A world whose reserve file is small; rows leave the tail some seconds after they came, as always, or at once. */
-export function startScene(options: SceneOptions = {}): Promise<World> {
+export async function startScene(options: SceneOptions = {}): Promise<World> {
   const { env, folder, gate, settles, tailRowsMax, refusedHoldMs } = options
   const limits = {
     ...(settles === true ? { settleAfterMs: 0, moveEveryMs: 5 } : {}),
     ...(tailRowsMax === undefined ? {} : { tailRowsMax }),
   }
-  return startWorld({
+  const world = await startWorld({
     env: { DISK_RESERVE_MIB: '1', ...env },
     ...(folder === undefined ? {} : { folder }),
     overrides: {
@@ -72,11 +72,30 @@ export function startScene(options: SceneOptions = {}): Promise<World> {
       ...(refusedHoldMs === undefined ? {} : { timeouts: { refusedHoldMs } }),
     },
   })
+  const { stop } = world
+  world.stop = () => {
+    running.delete(world)
+    gate?.open()
+    return stop()
+  }
+  running.add(world)
+  return world
+}
+
+const running = new Set<World>()
+const copies = new Set<string>()
+
+/** Stops every world that is still there, however its test ended, and removes the copies that were made. */
+export async function stopScenes(): Promise<void> {
+  for (const world of running) await world.stop()
+  for (const copy of copies) rmSync(copy, { recursive: true, force: true })
+  copies.clear()
 }
 
 /** What the disk of a world holds at this instant, in a folder of its own: what a crash would leave. */
 export function copyFolder(world: World): string {
   const copy = mkdtempSync(join(tmpdir(), 'heliograph-'))
+  copies.add(copy)
   cpSync(world.folder, copy, { recursive: true })
   return copy
 }
@@ -99,9 +118,9 @@ export async function acknowledged(world: World, client: Client): Promise<void> 
 }
 
 /** Resolves when `test` is true; asked each millisecond, for what no client is told. */
-export async function until(test: () => boolean, what: string, timeoutMs = 8_000): Promise<void> {
+export async function until(test: () => boolean | Promise<boolean>, what: string, timeoutMs = 8_000): Promise<void> {
   const deadline = performance.now() + timeoutMs
-  while (!test()) {
+  while (!(await test())) {
     if (performance.now() > deadline) throw new Error(`no ${what} within ${timeoutMs} ms`)
     await new Promise((resolve) => setTimeout(resolve, 1))
   }

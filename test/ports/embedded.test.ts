@@ -13,6 +13,7 @@ import type { Bounds, Opening } from './opener.ts'
 
 const quiet: Log = { info: () => undefined, warn: () => undefined, error: () => undefined }
 const HOUR_MS = 3_600_000
+const AGE_MS_MAX = 5_000
 
 /**
  * SQLite and memory in a temporary folder. A crash opens a copy of the files as they are while the store still has
@@ -43,7 +44,11 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
     async age() {
       const before = clock.offsetMs
       clock.offsetMs = HOUR_MS
-      while (Number(opened.storeFacts()['tailEntries']) > 0) await new Promise((resolve) => setImmediate(resolve))
+      const deadline = performance.now() + AGE_MS_MAX
+      while (Number(opened.storeFacts()['tailEntries']) > 0) {
+        if (performance.now() > deadline) throw new Error('the tail does not go away')
+        await new Promise((resolve) => setImmediate(resolve))
+      }
       clock.offsetMs = before
     },
     async reopen() {
