@@ -1,9 +1,13 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Claims, Clock, Log, Mark, Ports } from '../core/ports.ts'
+import type { Clock, Log, Mark, Ports } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
+import { createConsoleSms } from './console/sms.ts'
 import { createClaims } from './memory/claims.ts'
+import { createCodes } from './memory/codes.ts'
+import { createLimiter } from './memory/limiter.ts'
+import { createLinks } from './memory/links.ts'
 import { openSqlite } from './sqlite/index.ts'
 import type { StoreLimits } from './sqlite/store.ts'
 
@@ -29,6 +33,8 @@ const CACHE_BYTES_MAX = 16 * MIB
 const SETTLE_AFTER_MS = 5_000
 const MOVE_ROWS_MAX = 500
 const MOVE_EVERY_MS = 1_000
+const CODES_MAX = 100_000
+const BUCKETS_MAX = 500_000
 
 /** Opens the embedded profile: everything in one process, one SQLite database. */
 export async function openPorts(
@@ -57,10 +63,16 @@ export async function openPorts(
     (text, facts) => log.warn(facts, text),
     overrides.gate,
   )
-  const claims: Claims = createClaims()
-  const { intake, inbox, backlog, directory }: Omit<Ports, 'claims' | 'now' | 'log'> = store
+  const { intake, inbox, backlog, directory, accounts, keys } = store
+  const inMemory = {
+    claims: createClaims(),
+    codes: createCodes(now, CODES_MAX),
+    links: createLinks(now),
+    limiter: createLimiter(now, BUCKETS_MAX),
+  }
+  const sms = createConsoleSms(config.dataDir, now, log)
   return {
-    ports: { intake, inbox, backlog, directory, claims, now, log },
+    ports: { intake, inbox, backlog, directory, accounts, keys, ...inMemory, sms, now, log },
     pendingMarks: store.pendingMarks,
     storeFacts: store.facts,
     promise: 'SQLite, WAL, synchronous=FULL: a PUBACK leaves after fsync, on this disk alone',

@@ -8,6 +8,7 @@ import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { ProblemFault, problemSchema } from './problem.ts'
 import { DEFAULT_OWNER, provision, REGISTRATION_ID_MAX } from './provision.ts'
+import { revokeDevice } from './revoke.ts'
 
 const kind = Type.Union([Type.Literal('person'), Type.Literal('thing'), Type.Literal('service')])
 const deviceId = Type.String({ pattern: `^[a-z0-9]{1,${limits.deviceIdCharsMax}}$` })
@@ -117,7 +118,7 @@ function showRoute(app: App, { directory, intake }: Ports): void {
 }
 
 function deviceRoutes(app: App, ports: Ports): void {
-  const { directory, claims, inbox, log } = ports
+  const { directory, log } = ports
   app.post(
     '/v1/admin/devices',
     {
@@ -151,12 +152,7 @@ function deviceRoutes(app: App, ports: Ports): void {
     },
     async (request, reply) => {
       const { id } = request.params
-      // In this order: no new connection gets in, the one that is there goes, then its inbox, to which nobody adds
-      // any more.
-      if (!(await directory.revoke(id))) throw unknownDevice(id)
-      claims.evict(id, 'revoked')
-      await inbox.drop(id)
-      log.info({ device: id }, 'device revoked')
+      if (!(await revokeDevice(ports, id))) throw unknownDevice(id)
       return reply.code(204).send(null)
     },
   )

@@ -6,6 +6,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { IntakeFault } from '../core/envelope.ts'
 import type { Log } from '../core/ports.ts'
 import { type ErrorCode, errorOf, RETRY_LATER } from '../topics/errors.ts'
 import type { App } from './app.ts'
@@ -24,18 +25,27 @@ export const problemSchema = Type.Object(
 /** Thrown by a handler to answer with a problem. `detail` is shown to the caller. */
 export class ProblemFault extends Error {
   readonly code: ErrorCode
-  constructor(code: ErrorCode, detail: string) {
+  /** When asking again can work, if that is known. */
+  readonly retryAfterS: number | undefined
+  constructor(code: ErrorCode, detail: string, retryAfterS?: number) {
     super(detail)
     this.code = code
+    this.retryAfterS = retryAfterS
   }
 }
 
 const RETRY_AFTER_S = 5
 
-function sendProblem(reply: FastifyReply, status: number, code: ErrorCode | undefined, detail: string): FastifyReply {
+function sendProblem(
+  reply: FastifyReply,
+  status: number,
+  code: ErrorCode | undefined,
+  detail: string,
+  retryAfterS = RETRY_AFTER_S,
+): FastifyReply {
   reply.code(status).type('application/problem+json').header('cache-control', 'no-store')
   if (status === 401) reply.header('www-authenticate', 'Bearer')
-  if (code !== undefined && errorOf(code).retry === RETRY_LATER) reply.header('retry-after', RETRY_AFTER_S)
+  if (code !== undefined && errorOf(code).retry === RETRY_LATER) reply.header('retry-after', retryAfterS)
   const title = STATUS_CODES[status] ?? 'Error'
   if (code === undefined) return reply.send({ type: 'about:blank', title, status, detail })
   return reply.send({ type: `urn:heliograph:error:${code}`, title, status, code, detail })
@@ -43,9 +53,18 @@ function sendProblem(reply: FastifyReply, status: number, code: ErrorCode | unde
 
 const isTooLarge = (error: FastifyError): boolean => error.statusCode === 413
 
-function onError(log: Log, error: FastifyError | ProblemFault, request: FastifyRequest, reply: FastifyReply): void {
+type Failure = FastifyError | ProblemFault | IntakeFault
+
+function onError(log: Log, error: Failure, request: FastifyRequest, reply: FastifyReply): void {
   if (error instanceof ProblemFault) {
-    sendProblem(reply, errorOf(error.code).http, error.code, error.message)
+    sendProblem(reply, errorOf(error.code).http, error.code, error.message, error.retryAfterS)
+    return
+  }
+  // The store could not write: nothing was done, and it is known why.
+  if (error instanceof IntakeFault) {
+    const { http, about } = errorOf(error.code)
+    log.warn({ method: request.method, route: request.routeOptions.url, code: error.code }, 'the store refused')
+    sendProblem(reply, http, error.code, about)
     return
   }
   const status = error.statusCode ?? 500
@@ -61,7 +80,7 @@ function onError(log: Log, error: FastifyError | ProblemFault, request: FastifyR
 
 /** Makes every error of `app` a problem, and every path that it does not serve. */
 export function answerProblems(app: App, log: Log): void {
-  app.setErrorHandler<FastifyError | ProblemFault>((error, request, reply) => onError(log, error, request, reply))
+  app.setErrorHandler<Failure>((error, request, reply) => onError(log, error, request, reply))
   app.setNotFoundHandler((request, reply) =>
     sendProblem(
       reply,

@@ -3,7 +3,9 @@
 import type { Missing } from '../api/health.ts'
 import { createApi } from '../api/index.ts'
 import { createRegistry, type LoopDelay } from '../api/metrics.ts'
-import { adminTokenOf } from './secrets.ts'
+import type { Config } from '../core/config.ts'
+import { urlOf } from './admin-client.ts'
+import { adminTokenOf, phoneKeyOf } from './secrets.ts'
 import type { Server } from './server.ts'
 import { serveWebSocket } from './websocket.ts'
 
@@ -11,6 +13,13 @@ export interface Http {
   readonly port: number
   /** Stops accepting and ends what is open. */
   close(): Promise<void>
+}
+
+/** Where clients open MQTT over WebSocket, when HTTP listens on `httpPort`. */
+function socketUrlOf(config: Config, httpPort: number): string {
+  const url = new URL('/v1/ws', config.publicUrl === '' ? urlOf({ ...config, httpPort }) : config.publicUrl)
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  return url.href
 }
 
 /** Listens on HTTP_HOST and HTTP_PORT. Rejects with the socket's error when the port is taken. */
@@ -28,12 +37,23 @@ export async function startHttp(
     refusal: () => opened.ports.intake.refusal(),
     loopDelay,
   })
-  const app = await createApi({ ports: opened.ports, adminToken: adminTokenOf(config), version, registry, missing })
+  let port = config.httpPort
+  const app = await createApi({
+    ports: opened.ports,
+    adminToken: adminTokenOf(config),
+    phoneKey: phoneKeyOf(config),
+    bounds: config,
+    ws: () => socketUrlOf(config, port),
+    version,
+    registry,
+    missing,
+  })
   serveWebSocket(app.server, server)
   await app.listen({ host: config.httpHost, port: config.httpPort })
   const address = app.server.address()
+  if (typeof address === 'object' && address !== null) port = address.port
   return {
-    port: typeof address === 'object' && address !== null ? address.port : config.httpPort,
+    port,
     async close() {
       const closed = app.close()
       app.server.closeAllConnections()

@@ -20,6 +20,7 @@ function keep(folder: string, name: string): string {
 
 export const ADMIN_TOKEN_FILE = 'admin-token'
 export const OBSERVER_PASSWORD_FILE = 'observer-password'
+export const PHONE_KEY_FILE = 'phone-key'
 
 export function adminTokenOf(config: Config): Secret {
   return config.adminToken ?? secret(keep(config.dataDir, ADMIN_TOKEN_FILE))
@@ -27,4 +28,9 @@ export function adminTokenOf(config: Config): Secret {
 
 export function observerPasswordOf(config: Config): Secret {
   return config.observerPassword ?? secret(keep(config.dataDir, OBSERVER_PASSWORD_FILE))
+}
+
+/** Accounts are found by hashes under it: who loses it loses which number is whose. */
+export function phoneKeyOf(config: Config): Secret {
+  return config.phoneKey ?? secret(keep(config.dataDir, PHONE_KEY_FILE))
 }

@@ -88,6 +88,42 @@ const rows = {
     fallback: '',
     about: 'Password of the login `observer`; made at first start when unset.',
   },
+  phoneKey: {
+    env: 'PHONE_KEY',
+    type: 'secret',
+    fallback: '',
+    about: 'Key under which phone numbers are hashed; made at first start when unset. Without it no number is known.',
+  },
+  publicUrl: {
+    env: 'PUBLIC_URL',
+    type: 'text',
+    fallback: '',
+    about: 'How clients reach HTTP, like https://chat.example.org; HTTP_HOST and HTTP_PORT when unset.',
+  },
+  codesPerMinuteMax: {
+    env: 'CODES_PER_MINUTE_MAX',
+    type: 'count',
+    fallback: String(limits.codesPerMinuteMax),
+    about: 'Codes sent to phones in a minute.',
+  },
+  codesPerAddressPerHourMax: {
+    env: 'CODES_PER_ADDRESS_PER_HOUR_MAX',
+    type: 'count',
+    fallback: String(limits.codesPerAddressPerHourMax),
+    about: 'Codes asked for by one address in an hour.',
+  },
+  codeTriesPerAddressPerHourMax: {
+    env: 'CODES_TRIED_PER_ADDRESS_PER_HOUR_MAX',
+    type: 'count',
+    fallback: String(limits.codeTriesPerAddressPerHourMax),
+    about: 'Codes and link tokens tried by one address in an hour.',
+  },
+  linksPerAddressPerHourMax: {
+    env: 'LINKS_PER_ADDRESS_PER_HOUR_MAX',
+    type: 'count',
+    fallback: String(limits.linksPerAddressPerHourMax),
+    about: 'Links of new devices opened by one address in an hour.',
+  },
   logLevel: { env: 'LOG_LEVEL', type: 'text', fallback: 'info', about: 'fatal, error, warn, info, debug or silent.' },
   windowRows: {
     env: 'WINDOW_ROWS',
@@ -138,7 +174,8 @@ type Value<T extends Type> = T extends 'port' | 'count'
 export type Config = { readonly [name in keyof typeof rows]: Value<(typeof rows)[name]['type']> }
 
 /** Families of variables that are ours: an unknown one in them is a typing mistake, and refused. */
-const FAMILIES = ['MQTT_', 'MQTTS_', 'HTTP_', 'TLS_', 'DISK_', 'INBOX_', 'CONNECTIONS_', 'OBSERVER_', 'ADMIN_']
+const FAMILIES =
+  'MQTT_ MQTTS_ HTTP_ TLS_ DISK_ INBOX_ CONNECTIONS_ OBSERVER_ ADMIN_ PHONE_ PUBLIC_ CODES_ LINKS_'.split(' ')
 /** Known to others under our families. */
 const FOREIGN = new Set(['HTTP_PROXY'])
 
@@ -169,6 +206,10 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\./.test(host)
 }
 
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+}
+
 function check(config: Config): void {
   if ((config.tlsCert === '') !== (config.tlsKey === '')) {
     throw new ConfigFault('TLS_CERT and TLS_KEY go together; set both or none.')
@@ -189,10 +230,14 @@ function check(config: Config): void {
   if (config.diskReserveMib >= config.diskFreeMibMin) {
     throw new ConfigFault('DISK_RESERVE_MIB has to be smaller than DISK_FREE_MIB_MIN.')
   }
+  if (config.publicUrl !== '' && !isHttpUrl(config.publicUrl)) {
+    throw new ConfigFault(`PUBLIC_URL is "${config.publicUrl}"; give one like https://chat.example.org.`)
+  }
   if (!/^[a-z0-9-]{1,32}$/.test(config.nodeName)) throw new ConfigFault('NODE_NAME takes a-z, 0-9 and -, at most 32.')
   for (const [name, value] of [
     ['ADMIN_TOKEN', config.adminToken],
     ['OBSERVER_PASSWORD', config.observerPassword],
+    ['PHONE_KEY', config.phoneKey],
   ] as const) {
     if (value !== undefined && value.reveal().length < 12)
       throw new ConfigFault(`${name} is too short; use 12 characters or more.`)

@@ -2,7 +2,14 @@
  * Envelopes that the server makes itself (A7): delivered marks, `expired`, notices. No stamp, no record, no PUBACK;
  * acknowledging what comes of them makes no entry, so there is no loop.
  */
-import { encodeDelivery, type Receipt, receiptsSize, writeReceiptsDelivery } from '../topics/codec.ts'
+import {
+  encodeDelivery,
+  type Fields,
+  type Notice,
+  type Receipt,
+  receiptsSize,
+  writeReceiptsDelivery,
+} from '../topics/codec.ts'
 import { inboxTopicOf } from '../topics/topic.ts'
 import { BODY_FRAME, BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from './envelope.ts'
 import type { Device, Ports } from './ports.ts'
@@ -45,11 +52,17 @@ export function receiptEnvelope(devices: readonly Device[], by: string, said: Pa
   return ownEnvelope(receiptBytes({ peer: userOfKey(by), ...said }), targets, mark)
 }
 
+/** A notice for persons' devices. */
+export function noticeEnvelope(devices: readonly string[], notice: Fields<Notice>): Envelope {
+  const targets = devices.map((device): Target => {
+    return { ...markTarget(device), body: BODY_FRAME, topic: Buffer.from(inboxTopicOf(device)) }
+  })
+  return ownEnvelope(encodeDelivery({ notice }), targets, undefined)
+}
+
 /** The notice that about so many messages for a person's device were not kept (B6). */
 export function gapEnvelope(device: string, count: number): Envelope {
-  const topic = Buffer.from(inboxTopicOf(device))
-  const target = { ...markTarget(device), body: BODY_FRAME, topic } as const
-  return ownEnvelope(encodeDelivery({ notice: { gap: count } }), [target], undefined)
+  return noticeEnvelope([device], { gap: count })
 }
 
 /** One receipt as the bytes of a Delivery. */

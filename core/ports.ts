@@ -4,8 +4,30 @@
  */
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Envelope } from './envelope.ts'
+import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
 import type { Mark, RequestRecord, Row } from './row.ts'
 
+export {
+  type Accounts,
+  type Codes,
+  IdentityFault,
+  type KeySet,
+  type Keys,
+  type KeyUpload,
+  type Limiter,
+  type Links,
+  type NewPerson,
+  type NewPersonDevice,
+  type Person,
+  type PersonDevice,
+  type Prekey,
+  type PrekeyBundle,
+  type PrekeyCounts,
+  type PrekeysLeft,
+  type Replaced,
+  type SignedPrekey,
+  type Sms,
+} from './people.ts'
 export { type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
@@ -58,7 +80,7 @@ export interface NewDevice {
 
 /** An id or handle that `create` was given is taken; `taken` says which of them. Nothing was made. */
 export class ConflictFault extends Error {
-  readonly taken: 'device' | 'number' | 'handle'
+  readonly taken: 'device' | 'number' | 'handle' | 'phone'
   constructor(taken: ConflictFault['taken']) {
     super(`that ${taken} is taken`)
     this.taken = taken
@@ -71,8 +93,11 @@ export class ConflictFault extends Error {
  */
 export interface Directory {
   version(): number
-  /** The device whose token has this SHA-256, compared in constant time; undefined when unknown, revoked or wrong. */
-  authenticate(device: string, tokenHash: Uint8Array): Promise<Principal | undefined>
+  /**
+   * The device whose token has this SHA-256, compared in constant time; undefined when unknown, revoked or wrong.
+   * Without a device id: whichever device has that token.
+   */
+  authenticate(device: string | undefined, tokenHash: Uint8Array): Promise<Principal | undefined>
   account(user: Uint8Array): Promise<Account | undefined>
   accountByHandle(handle: string): Promise<Account | undefined>
   accountOfDevice(device: string): Promise<Account | undefined>
@@ -168,6 +193,12 @@ export interface Log {
 
 /** Everything that plugins, workers and the API are given. */
 export interface Ports {
+  readonly accounts: Accounts
+  readonly keys: Keys
+  readonly codes: Codes
+  readonly links: Links
+  readonly limiter: Limiter
+  readonly sms: Sms
   readonly intake: Intake
   readonly inbox: Inbox
   readonly backlog: Backlog

@@ -95,6 +95,8 @@ export async function resolvePair(directory: Directory, sender: Principal, peer:
   const me = self.user
   const others = self.devices.filter((device) => device.id !== sender.device.id)
   const isSelf = account.key === self.key
+  // Its owner is gone: nobody would ever read it.
+  if (!isSelf && account.devices.length === 0) return refusedRoute(version, 'unknown_recipient')
   return {
     version,
     error: undefined,

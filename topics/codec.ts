@@ -1,7 +1,28 @@
 /**
  * The wire format (wire.proto) as bytes. Hot and written by hand: `decodeSendRequest`, `writeDelivery`,
- * `writeReceiptsDelivery`. The rest goes by the field tables in `codec/schema.ts`. Both are checked against protobufjs.
+ * `writeReceiptsDelivery`. The rest goes by the field tables in `codec/schema.ts`, and in
+ * `codec/content-schema.ts` for what is inside the ciphertext. All is checked against protobufjs.
  */
+export { decodeContent, encodeContent } from './codec/content.ts'
+export type {
+  Attachment,
+  Call,
+  Contact,
+  Content,
+  ContentKind,
+  DevicesChanged,
+  Edit,
+  GroupState,
+  HistoryMessage,
+  HistoryPiece,
+  Location,
+  Post,
+  Quote,
+  Reaction,
+  Ref,
+  Span,
+  SyncRead,
+} from './codec/content-plain.ts'
 export { type BodyField, type DeliveryHead, deliverySize, writeDelivery } from './codec/delivery.ts'
 export {
   decodeDelivery,
@@ -10,6 +31,7 @@ export {
   encodeNow,
   encodeSendRequest,
 } from './codec/messages.ts'
+export { pad, unpad } from './codec/padding.ts'
 export type {
   Delivery,
   DeliveryKind,

@@ -91,8 +91,40 @@ export const errors = {
   // 80..99 who is asking
   unauthorized: row(80, RETRY_NEVER, 401, 'No such device, or a wrong token; register again.'),
   revoked: row(81, RETRY_NEVER, 401, 'The device was revoked; its owner has to provision it again.'),
+  code_wrong: row(82, RETRY_NEVER, 401, 'The code is wrong, used, or older than ten minutes; ask for another one.'),
+  link_expired: row(83, RETRY_NEVER, 401, 'The link is used or too old; begin linking again.'),
+  not_primary: row(84, RETRY_NEVER, 403, 'Only the primary device of the account may do this; do it there.'),
   // 100..119 the HTTP API
   conflict: row(100, RETRY_NEVER, 409, 'The id or handle is taken; choose another.'),
+  phone_invalid: row(
+    101,
+    RETRY_NEVER,
+    400,
+    'That is no phone number with its country code; write it like +4915112345678.',
+  ),
+  idempotency_reused: row(102, RETRY_NEVER, 422, 'That Idempotency-Key belongs to another request; make a new one.'),
+  in_progress: row(103, RETRY_LATER, 409, 'The same request is being worked on; ask again for its answer.'),
+  // 120..139 keys
+  signature_wrong: row(120, RETRY_NEVER, 422, 'A prekey is not signed by the identity key; sign and upload it again.'),
+  key_invalid: row(
+    121,
+    RETRY_NEVER,
+    422,
+    'A key has the wrong length, type or point, or an id is there twice; make new keys.',
+  ),
+  keys_differ: row(
+    122,
+    RETRY_NEVER,
+    409,
+    'The server has other keys of this device than the device; upload them again.',
+  ),
+  identity_differs: row(
+    123,
+    RETRY_NEVER,
+    409,
+    'A linked device has to have the identity key of the account; link it again.',
+  ),
+  devices_full: row(124, RETRY_NEVER, 409, 'The account has as many devices as it may have; remove one first.'),
 } as const satisfies Record<string, ErrorRow>
 
 /** Name of an error. */

@@ -25,6 +25,7 @@ export const limitTable = {
   frameBytesMax: limit(132 * KIB, 'MQTT packet after CONNECT, fixed header included.'),
   envelopeBytesMax: limit(128 * KIB, 'SendRequest.'),
   rawBytesMax: limit(64 * KIB, 'Payload of a raw topic.'),
+  contentBytesMax: limit(96 * KIB, 'Content inside a ciphertext, before padding.'),
   nowBytesMax: limit(4 * KIB, 'Now, the QoS 0 message.'),
   willBytesMax: limit(256, 'Payload of a last will.'),
   operatorBytesMax: limit(16 * KIB, 'JSON payload of a presence or operator topic.'),
@@ -95,6 +96,44 @@ export const limitTable = {
   seqsPerListMax: limit(256, 'Entries of Receipt.played or Withdraw.seqs.'),
   syncRowsMax: limit(50, 'Sync.limit.'),
   watchUsersMax: limit(200, 'Users of one presence watch.'),
+  linkedDevicesMax: limit(5, 'Linked devices of a person, beside the primary one.'),
+  deviceNameBytesMax: limit(225, 'Sealed name of a device.'),
+
+  // Registering.
+  codeDigits: limit(6, 'Digits of a code.'),
+  codeTtlMs: limit(10 * MINUTE_MS, 'How long a code is good.'),
+  codeTriesMax: limit(5, 'Tries of one code.'),
+  codeResendMs: limit(30_000, 'From one code to the next for one number.'),
+  codesPerNumberPerHourMax: limit(5, 'Codes sent to one number in an hour.'),
+  codesPerAddressPerHourMax: limit(100, 'Codes asked for by one address in an hour.'),
+  codesPerMinuteMax: limit(600, 'Codes sent by the service in a minute.'),
+  codeTriesPerAddressPerHourMax: limit(300, 'Codes tried by one address in an hour.'),
+  phoneCharsMax: limit(32, 'A phone number as it is typed.'),
+  linkTtlMs: limit(10 * MINUTE_MS, 'How long a link of a new device is good.'),
+  linkBytesMax: limit(4 * KIB, 'Sealed message of a link.'),
+  linksOpenMax: limit(10_000, 'Links that are open at one time; the oldest goes.'),
+  linksPerAddressPerHourMax: limit(60, 'Links opened by one address in an hour.'),
+  idempotencyKeyCharsMax: limit(64, 'Idempotency-Key of a write.'),
+  idempotencyTtlMs: limit(DAY_MS, 'How long the answer to a write is kept under its key.'),
+  idempotencyAnswersMax: limit(20_000, 'Answers that are kept; the oldest goes.'),
+  lookupsPerDevicePerHourMax: limit(300, 'Handles looked up by one device in an hour.'),
+
+  // Prekeys.
+  oneTimePrekeysMax: limit(100, 'One-time prekeys of one kind and device.'),
+  prekeysLow: limit(20, 'Below so many one-time prekeys of a kind the device is told.'),
+  keyUploadsPerDevicePerHourMax: limit(60, 'Uploads of prekeys by one device in an hour: each is verified and stored.'),
+  bundleUsersPerRequestMax: limit(100, 'Users of one batch of prekey bundles.'),
+  bundlesPerPairBurst: limit(
+    6,
+    'Bundles of one device taken by another at once; one more every bundlesPerPairEveryMs.',
+  ),
+  bundlesPerPairEveryMs: limit(10 * MINUTE_MS, 'From one bundle of a device to the next, for one taker.'),
+  bundlesPerTargetPerHourMax: limit(
+    200,
+    'One-time prekeys of one device spent in an hour; beyond, the last-resort key.',
+  ),
+  bundlesPerTakerPerDayMax: limit(2_000, 'Bundles taken by one device in a day.'),
+
   provisionPerRequestMax: limit(1_000, 'Devices made by one call of the admin API.'),
 } as const satisfies Record<string, Limit>
 
@@ -107,6 +146,8 @@ export const limits = Object.freeze(
 
 /** MQTT counts its remaining length in at most four bytes of seven bits (2.2.3). */
 const MQTT_REMAINING_BYTES_MAX = 268_435_455
+/** Padding, ratchet and keys of a first message around one Content, and the SendRequest: measured 2,100. */
+const AROUND_CONTENT_BYTES_MAX = 4 * KIB
 /** Fixed header, topic length and packet id of a PUBLISH. */
 const PUBLISH_HEAD_BYTES_MAX = 9
 
@@ -120,6 +161,7 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
       'the largest envelope fits into a frame',
     ],
     [of.rawBytesMax <= of.envelopeBytesMax, 'raw bytes fit into a RawMessage'],
+    [of.contentBytesMax + AROUND_CONTENT_BYTES_MAX <= of.envelopeBytesMax, 'the largest content reaches one device'],
     [of.willBytesMax + of.topicBytesMax < of.frameBeforeConnectBytesMax, 'a will fits into CONNECT'],
     [of.tokenBytesMax < of.frameBeforeConnectBytesMax, 'a token fits into CONNECT'],
     [of.handleCharsMin >= 1 && of.handleCharsMin <= of.handleCharsMax, 'some handle exists'],

@@ -3,7 +3,7 @@
  * durable.
  */
 import { timingSafeEqual } from 'node:crypto'
-import type { SQLInputValue, SQLOutputValue } from 'node:sqlite'
+import type { SQLOutputValue } from 'node:sqlite'
 import {
   type Account,
   ConflictFault,
@@ -14,16 +14,19 @@ import {
   type NewDevice,
 } from '../../core/ports.ts'
 import { CommitFault } from './commits.ts'
-import type { StatementName } from './schema.ts'
+import { dropKeyStatements } from './key-statements.ts'
+import type { Statement } from './schema.ts'
 import { prepared, type Store } from './store.ts'
 
 const ACCOUNTS_CACHED_MAX = 20_000
-const ACCOUNT = 'SELECT user, kind, handle, owner FROM users WHERE user = ?'
+const ACCOUNT = 'SELECT user, kind, handle, owner FROM users WHERE user = ? AND erased_ms = 0'
 const HANDLE = 'SELECT user FROM users WHERE handle = ?'
 const DEVICE = 'SELECT user, revoked_ms FROM devices WHERE id = ?'
 /** All that a CONNECT needs, in one read. */
 const LOGIN = `SELECT d.id, d.user, d.number, d.registration_id, d.numbered, d.token_hash, d.revoked_ms,
   u.kind, u.handle, u.owner FROM devices d JOIN users u ON u.user = d.user WHERE d.id = ?`
+/** The same by the index of tokens: who can make this hash has the token. */
+const LOGIN_BY_TOKEN = LOGIN.replace('WHERE d.id = ?', 'WHERE d.token_hash = ? ORDER BY d.revoked_ms LIMIT 1')
 const DEVICES = `SELECT id, number, registration_id, numbered FROM devices
   WHERE user = ? AND revoked_ms = 0 ORDER BY number`
 const GRANTS = 'SELECT peer FROM grants WHERE owner = ?'
@@ -34,11 +37,13 @@ const keyOf = (user: Uint8Array): string => Buffer.from(user).toString('latin1')
 
 /**
  * SQLite names the columns of the constraint that failed: `devices.id`, `devices.user, devices.number`,
- * `users.handle`.
+ * `users.handle`, `users.phone_hash`.
  */
 function takenOf(message: string): ConflictFault['taken'] {
+  if (message.includes('users.phone_hash')) return 'phone'
   if (message.includes('users.')) return 'handle'
-  return message.includes('devices.number') ? 'number' : 'device'
+  // What a new device of a person fails with when it gets no number (schema.ts).
+  return /devices\.number|NOT NULL/.test(message) ? 'number' : 'device'
 }
 
 /** Things own nothing. */
@@ -79,8 +84,6 @@ function accountFrom(store: Store, row: Columns, devices: readonly Device[]): Ac
   }
 }
 
-type Statement = [StatementName, ...SQLInputValue[]]
-
 function insertUser({ user, kind, handle, owner }: NewAccount, now: number): Statement {
   return ['insertUser', user, kind, handle ?? null, owner ?? null, now]
 }
@@ -90,8 +93,21 @@ function insertDevice(device: NewDevice, now: number): Statement {
   return ['insertDevice', id, user, number, registrationId, numbered ? 1 : 0, tokenHash, now]
 }
 
+function readLogin({ reader }: Store, id: string | undefined, tokenHash: Uint8Array): Columns | undefined {
+  return id === undefined ? prepared(reader, LOGIN_BY_TOKEN).get(tokenHash) : prepared(reader, LOGIN).get(id)
+}
+
+export interface OpenDirectory {
+  readonly directory: Directory
+  /**
+   * Commits statements of other parts of this adapter and forgets what was known of the users that they touch. Rejects
+   * with a ConflictFault when something is taken.
+   */
+  write(statements: Statement[], touched: Uint8Array[]): Promise<readonly number[]>
+}
+
 /** Opens the directory over the store; one process owns it, so the cache is never older than a commit. */
-export function createDirectory(store: Store): Directory {
+export function createDirectory(store: Store): OpenDirectory {
   const { reader } = store
   const cache = new Map<string, Account>()
   let version = 1
@@ -120,10 +136,10 @@ export function createDirectory(store: Store): Directory {
     }
   }
 
-  return {
+  const directory: Directory = {
     version: () => version,
     async authenticate(id, tokenHash) {
-      const row = prepared(reader, LOGIN).get(id)
+      const row = readLogin(store, id, tokenHash)
       // The comparison is made for unknown devices too, so that answers take the same time.
       const known = timingSafeEqual(Buffer.from((row?.['token_hash'] as Uint8Array) ?? NO_HASH), tokenHash)
       if (row === undefined || !known || row['revoked_ms'] !== 0) return undefined
@@ -155,8 +171,9 @@ export function createDirectory(store: Store): Directory {
     async revoke(id) {
       const row = prepared(reader, DEVICE).get(id)
       if (row === undefined) return false
-      await write([['revokeDevice', store.now(), id]], [row['user'] as Uint8Array])
+      await write([['endDevice', store.now(), id], ...dropKeyStatements(id)], [row['user'] as Uint8Array])
       return true
     },
   }
+  return { directory, write }
 }

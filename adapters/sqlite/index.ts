@@ -1,15 +1,17 @@
-/** The embedded store: opens the database, recovers the tail, and gives the ports Intake, Inbox and Directory. */
+/** The embedded store: opens the database, recovers the tail, and gives the ports that it keeps. */
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
-import type { Backlog, Clock, Directory, Inbox, Intake, Mark } from '../../core/ports.ts'
+import type { Accounts, Backlog, Clock, Directory, Inbox, Intake, Keys, Mark } from '../../core/ports.ts'
+import { createAccounts } from './accounts.ts'
 import { createBacklog } from './backlog.ts'
 import { openCommits } from './commits.ts'
 import { createDirectory } from './directory.ts'
 import { watchDisk } from './disk.ts'
 import { createInbox } from './inbox.ts'
 import { createIntake } from './intake.ts'
+import { createKeys } from './keys.ts'
 import { lockFolder } from './lock.ts'
 import { recoverTail } from './recover.ts'
 import { MIGRATIONS, PRAGMAS } from './schema.ts'
@@ -36,6 +38,8 @@ export interface SqliteStore {
   readonly inbox: Inbox
   readonly backlog: Backlog
   readonly directory: Directory
+  readonly accounts: Accounts
+  readonly keys: Keys
   /** Marks that were acknowledged before a crash and not appended: the caller appends them. */
   readonly pendingMarks: readonly Mark[]
   /** For operators. */
@@ -92,6 +96,18 @@ function startCheckpoints(file: string, onFatal: (error: Error) => void): () => 
 
 const countOf = (reader: DatabaseSync, name: string): number =>
   (prepared(reader, 'SELECT value FROM meta WHERE name = ?').get(name)?.['value'] as number | undefined) ?? 0
+
+function factsOf({ tail, reader, refusal }: Store): StoreFacts {
+  return {
+    tailRows: tail.liveRows,
+    settledRows: countOf(reader, 'settled_rows'),
+    tailEntries: tail.chunks.length,
+    lastSeq: tail.lastSeq,
+    refusal: refusal ?? '',
+    devices: tail.devices.size,
+    registered: countOf(reader, 'devices'),
+  }
+}
 
 /**
  * Opens or makes the store in `folder`, for this process alone: another gets a ConfigFault. `onFatal` must end the
@@ -161,21 +177,16 @@ async function openLocked(
   })
   const stopCheckpoints = startCheckpoints(file, onFatal)
   const stopMover = startMover(store, limits.moveEveryMs)
+  const { directory, write } = createDirectory(store)
   return {
     intake: createIntake(store),
     inbox: createInbox(store),
     backlog: createBacklog(store),
-    directory: createDirectory(store),
+    directory,
+    accounts: createAccounts(store, write),
+    keys: createKeys(store),
     pendingMarks: unsaidMarks(store),
-    facts: () => ({
-      tailRows: tail.liveRows,
-      settledRows: countOf(reader, 'settled_rows'),
-      tailEntries: tail.chunks.length,
-      lastSeq: tail.lastSeq,
-      refusal: store.refusal ?? '',
-      devices: tail.devices.size,
-      registered: countOf(reader, 'devices'),
-    }),
+    facts: () => factsOf(store),
     async close() {
       stopDisk()
       await stopMover()

@@ -5,6 +5,7 @@
  * `settled` holds inbox rows that outlived the tail, keyed by device and position. `records` are request records that
  * did. `inboxes` is what a device's inbox knows besides rows. `users`, `devices`, `grants` are the directory.
  */
+import type { SQLInputValue } from 'node:sqlite'
 
 /**
  * Each entry brings a database from the version before it to its own. Never edit one that was released: add another.
@@ -34,6 +35,21 @@ export const MIGRATIONS: readonly string[] = [
      created_ms INTEGER NOT NULL, revoked_ms INTEGER NOT NULL DEFAULT 0,
      UNIQUE (user, number)) STRICT, WITHOUT ROWID;
    CREATE TABLE grants (owner BLOB NOT NULL, peer BLOB NOT NULL, PRIMARY KEY (owner, peer)) STRICT, WITHOUT ROWID;`,
+  // Persons: identity keys, prekeys, names. A phone number is kept as its HMAC only.
+  `ALTER TABLE users ADD COLUMN phone_hash BLOB;
+   ALTER TABLE users ADD COLUMN identity_key BLOB;
+   ALTER TABLE users ADD COLUMN erased_ms INTEGER NOT NULL DEFAULT 0;
+   CREATE UNIQUE INDEX users_phone ON users (phone_hash) WHERE phone_hash IS NOT NULL;
+   ALTER TABLE devices ADD COLUMN name BLOB;
+   ALTER TABLE devices ADD COLUMN is_primary INTEGER NOT NULL DEFAULT 0;
+   CREATE INDEX devices_token ON devices (token_hash);
+   CREATE TABLE device_keys (
+     device TEXT PRIMARY KEY, signed_id INTEGER NOT NULL, signed_key BLOB NOT NULL, signed_signature BLOB NOT NULL,
+     last_id INTEGER NOT NULL, last_key BLOB NOT NULL, last_signature BLOB NOT NULL, changed_ms INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE prekeys (
+     device TEXT NOT NULL, kind INTEGER NOT NULL, key_id INTEGER NOT NULL, key BLOB NOT NULL, signature BLOB,
+     PRIMARY KEY (device, kind, key_id)) STRICT, WITHOUT ROWID;`,
 ]
 
 export const PRAGMAS = `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -61,7 +77,52 @@ export const STATEMENTS = {
   insertUser: 'INSERT INTO users (user, kind, handle, owner, created_ms) VALUES (?, ?, ?, ?, ?)',
   insertDevice: `INSERT INTO devices (id, user, number, registration_id, numbered, token_hash, created_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?)`,
-  revokeDevice: 'UPDATE devices SET revoked_ms = ? WHERE id = ? AND revoked_ms = 0',
+  insertPerson: `INSERT INTO users (user, kind, handle, owner, created_ms, phone_hash, identity_key)
+    VALUES (?, 'person', ?, NULL, ?, ?, ?)`,
+  // The number is NULL, which fails the transaction, when the account is gone, has another identity key, as many
+  // devices as it may have, or had number 127.
+  insertPersonDevice: `INSERT INTO devices
+    (id, registration_id, token_hash, created_ms, name, is_primary, numbered, user, number)
+    SELECT fresh.*, 0, u.user, CASE
+      WHEN u.identity_key = ? AND (SELECT count(*) FROM devices WHERE user = u.user AND revoked_ms = 0) < ?
+      THEN nullif(1 + coalesce((SELECT max(number) FROM devices WHERE user = u.user), 0), 128) END
+    FROM (SELECT ?, ?, ?, ?, ?, ?) fresh LEFT JOIN users u ON u.user = ?`,
+  setIdentity: 'UPDATE users SET identity_key = ? WHERE user = ?',
+  setHandle: 'UPDATE users SET handle = ? WHERE user = ?',
+  setDeviceName: 'UPDATE devices SET name = ? WHERE id = ? AND revoked_ms = 0',
+  setDeviceToken: 'UPDATE devices SET token_hash = ? WHERE id = ? AND revoked_ms = 0',
+  // Ended devices keep their id and number, and nothing else that is theirs.
+  endDevice: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE id = ? AND revoked_ms = 0',
+  endDevices: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE user = ? AND revoked_ms = 0',
+  eraseUser: `UPDATE users SET erased_ms = ?, phone_hash = NULL, handle = NULL, identity_key = NULL
+    WHERE user = ? AND erased_ms = 0`,
+  dropGrants: 'DELETE FROM grants WHERE owner = ? OR peer = ?',
+  // Keys of devices: key-statements.ts makes rows of an upload of them.
+  putDeviceKeys: `INSERT INTO device_keys
+    (device, signed_id, signed_key, signed_signature, last_id, last_key, last_signature, changed_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device) DO UPDATE SET
+      signed_id = excluded.signed_id, signed_key = excluded.signed_key, signed_signature = excluded.signed_signature,
+      last_id = excluded.last_id, last_key = excluded.last_key, last_signature = excluded.last_signature,
+      changed_ms = excluded.changed_ms`,
+  setSignedPrekey: `UPDATE device_keys SET signed_id = ?, signed_key = ?, signed_signature = ?, changed_ms = ?
+    WHERE device = ?`,
+  setLastResortPrekey: `UPDATE device_keys SET last_id = ?, last_key = ?, last_signature = ?, changed_ms = ?
+    WHERE device = ?`,
+  dropDeviceKeys: 'DELETE FROM device_keys WHERE device = ?',
+  insertPrekey: 'INSERT INTO prekeys (device, kind, key_id, key, signature) VALUES (?, ?, ?, ?, ?)',
+  dropPrekeys: 'DELETE FROM prekeys WHERE device = ? AND kind = ?',
+  dropAllPrekeys: 'DELETE FROM prekeys WHERE device = ?',
+  dropKeysOfUser: 'DELETE FROM device_keys WHERE device IN (SELECT id FROM devices WHERE user = ?)',
+  dropPrekeysOfUser: 'DELETE FROM prekeys WHERE device IN (SELECT id FROM devices WHERE user = ?)',
+  // Given to somebody.
+  deletePrekey: 'DELETE FROM prekeys WHERE device = ? AND kind = ? AND key_id = ?',
+  // Who uploads while its device ends leaves nothing behind either.
+  dropEndedKeys: `DELETE FROM device_keys WHERE device = ?
+    AND NOT EXISTS (SELECT 1 FROM devices WHERE id = device AND revoked_ms = 0)`,
+  dropEndedPrekeys: `DELETE FROM prekeys WHERE device = ?
+    AND NOT EXISTS (SELECT 1 FROM devices WHERE id = device AND revoked_ms = 0)`,
   insertGrant: 'INSERT OR IGNORE INTO grants (owner, peer) VALUES (?, ?)',
 } as const
 export type StatementName = keyof typeof STATEMENTS
+/** A statement with its values. */
+export type Statement = [StatementName, ...SQLInputValue[]]

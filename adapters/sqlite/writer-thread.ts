@@ -91,7 +91,9 @@ const COUNTED: Readonly<Partial<Record<StatementName, readonly [count: string, s
   deleteSettled: ['settled_rows', -1],
   dropSettled: ['settled_rows', -1],
   insertDevice: ['devices', 1],
-  revokeDevice: ['devices', -1],
+  insertPersonDevice: ['devices', 1],
+  endDevice: ['devices', -1],
+  endDevices: ['devices', -1],
 }
 
 /** Keeps the counts in the same transaction as what they count. */

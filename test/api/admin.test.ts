@@ -149,7 +149,7 @@ describe('the admin API', () => {
       const answer = (await response.json()) as Record<string, unknown>
       return { status: response.status, headers: response.headers, body: answer }
     }
-    assertProblem(await raw('{"kind":', 'application/json'), 400, undefined)
+    assertProblem(await raw('{"kind":', 'application/json'), 400, 'malformed')
     assertProblem(await raw('kind=thing', 'application/x-www-form-urlencoded'), 415, undefined)
     assertProblem(
       await raw(JSON.stringify({ kind: 'thing', ids: ['x'.repeat(300_000)] }), 'application/json'),

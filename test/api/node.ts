@@ -30,6 +30,8 @@ export interface TestNode {
   readonly folder: string
   readonly url: string
   readonly logged: { level: string; facts: object; text: string }[]
+  /** Added to the real time. */
+  readonly clock: { offsetMs: number }
   /** Asks with the admin token; a body makes it a POST. */
   ask(path: string, body?: object, headers?: Record<string, string>): Promise<Answer>
   /** Provisions and expects 201. */
@@ -52,10 +54,13 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
     MQTTS_HOST: '127.0.0.1',
     ADMIN_TOKEN,
     OBSERVER_PASSWORD,
+    // Each node writes it at its start, and there are many.
+    DISK_RESERVE_MIB: '1',
     ...env,
   })
   const fatal = (error: Error) => assert.fail(`the node ended: ${error.message}`)
-  const node = await startNode(config, log, fatal)
+  const clock = { offsetMs: 0 }
+  const node = await startNode(config, log, fatal, () => Date.now() + clock.offsetMs)
   const url = `http://127.0.0.1:${node.httpPort}`
   const clients: Client[] = []
 
@@ -78,6 +83,7 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
     folder,
     url,
     logged,
+    clock,
     ask,
     async make(body) {
       const { status, body: answer } = await ask('/v1/admin/devices', body)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createApi } from '../../api/index.ts'
 import { createRegistry } from '../../api/metrics.ts'
+import { secret } from '../../core/config.ts'
 import { isErrorCode } from '../../topics/errors.ts'
 import { startTestNode, type TestNode } from './node.ts'
 
@@ -49,8 +50,16 @@ describe('the OpenAPI document', () => {
       refusal: () => undefined,
       loopDelay: () => ({ p50: 0, p99: 0, p999: 0 }),
     })
-    const adminToken = { reveal: () => 'x', toJSON: () => '' }
-    const app = await createApi({ ports, adminToken, version: 'x', registry, missing: () => [] })
+    const app = await createApi({
+      ports,
+      adminToken: secret('x'),
+      phoneKey: secret('y'),
+      bounds: test.node.server.config,
+      ws: () => '',
+      version: 'x',
+      registry,
+      missing: () => [],
+    })
     // The router's own tree: every route is a leaf with its methods in brackets.
     const methods = [...app.printRoutes({ commonPrefix: false }).matchAll(/\(([A-Z, ]+)\)/g)]
     const served = methods.flatMap(([, list = '']) => list.split(', ')).filter((method) => method !== 'HEAD')
@@ -61,13 +70,51 @@ describe('the OpenAPI document', () => {
     assert.equal(documented.length, served.length)
   })
 
-  it('says of every operation what it does, and of the admin ones who may', () => {
+  it('says of every operation what it does, and who may', () => {
+    const open = ['POST /v1/registrations', 'POST /v1/sessions', 'POST /v1/links', 'GET /v1/links/{link}']
     for (const [name, { summary, security }] of operations()) {
       assert.ok(summary !== undefined && summary.length > 5, name)
-      const isAdmin = name.includes('/v1/admin/')
-      assert.deepEqual(security, isAdmin ? [{ admin: [] }] : undefined, name)
+      const isOpen = open.includes(name) || !name.includes('/v1/')
+      const who = name.includes('/v1/admin/') ? [{ admin: [] }] : isOpen ? undefined : [{ device: [] }]
+      assert.deepEqual(security, who, name)
     }
-    assert.ok(document.components.securitySchemes['admin'])
+    assert.deepEqual(Object.keys(document.components.securitySchemes), ['admin', 'device'])
+  })
+
+  it('lets nobody in without a token where it says that one is needed', async () => {
+    const guarded = operations().filter(([, { security }]) => security !== undefined)
+    assert.ok(guarded.length > 12)
+    const answers = new Set<string>()
+    for (const [name] of guarded) {
+      const [method = '', path = ''] = name.split(' ')
+      const url = test.url + path.replace(/\{\w+\}/g, 'abc')
+      for (const authorization of [
+        '',
+        'Bearer',
+        'Bearer x',
+        `Bearer ${'x'.repeat(8_000)}`,
+        `Basic ${'x'.repeat(43)}`,
+      ]) {
+        const response = await fetch(url, { method, headers: { authorization } })
+        assert.equal(response.status, 401, name)
+        assert.equal(response.headers.get('www-authenticate'), 'Bearer')
+        if (!name.includes('/v1/admin/')) answers.add(await response.text())
+      }
+    }
+    assert.equal(answers.size, 1)
+  })
+
+  it('is a page for people too, which loads nothing from elsewhere', async () => {
+    const response = await fetch(`${test.url}/docs`)
+    assert.equal(response.status, 200)
+    assert.match(response.headers.get('content-type') ?? '', /^text\/html/)
+    const page = await response.text()
+    for (const [name, { summary = '' }] of operations()) {
+      const [method, path] = name.split(' ')
+      assert.ok(page.includes(`${method}</span>${path}</code>`), name)
+      assert.ok(page.includes(summary.replaceAll('"', '&quot;').replaceAll("'", '&#39;')), name)
+    }
+    assert.doesNotMatch(page, /<script|src=|https?:\/\//)
   })
 
   it('shows the bounds of a request, and problems as the answer to a wrong one', () => {

@@ -57,6 +57,14 @@ describe('settings', () => {
     ['a node name that is no topic level', { NODE_NAME: 'One/Two' }, /NODE_NAME takes/],
     ['an admin token that can be guessed', { ADMIN_TOKEN: 'secret' }, /ADMIN_TOKEN is too short/],
     ['a password that can be guessed', { OBSERVER_PASSWORD: '12345678901' }, /OBSERVER_PASSWORD is too short/],
+    ['a key of phone numbers that can be guessed', { PHONE_KEY: 'secret' }, /PHONE_KEY is too short/],
+    [
+      'a public URL that is none',
+      { PUBLIC_URL: 'chat.example.org' },
+      /PUBLIC_URL is "chat.example.org"; give one like/,
+    ],
+    ['a public URL of another protocol', { PUBLIC_URL: 'wss://chat.example.org' }, /PUBLIC_URL is "wss:/],
+    ['a limit of codes that there is not', { CODES_PER_DAY_MAX: '1' }, /CODES_PER_DAY_MAX is not a setting/],
   ]
   for (const [what, env, says] of refused) {
     it(`refuse ${what}, and say what to do`, () => {

@@ -4,11 +4,16 @@ import { join } from 'node:path'
 import { type Opened, type Overrides, openPorts } from '../../adapters/open.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Log } from '../../core/ports.ts'
+import { accountsSuite } from './accounts.ts'
 import { backlogSuite } from './backlog.ts'
 import { claimsSuite } from './claims.ts'
+import { codesSuite } from './codes.ts'
 import { directorySuite } from './directory.ts'
 import { inboxSuite } from './inbox.ts'
 import { intakeSuite } from './intake.ts'
+import { keysSuite } from './keys.ts'
+import { limiterSuite } from './limiter.ts'
+import { linksSuite } from './links.ts'
 import type { Bounds, Opening } from './opener.ts'
 
 const quiet: Log = { info: () => undefined, warn: () => undefined, error: () => undefined }
@@ -41,6 +46,7 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
       return opened.pendingMarks
     },
     clock,
+    facts: () => opened.storeFacts(),
     async age() {
       const before = clock.offsetMs
       clock.offsetMs = HOUR_MS
@@ -77,4 +83,9 @@ describe('the embedded adapters', () => {
   directorySuite(openEmbedded)
   claimsSuite(openEmbedded)
   backlogSuite(openEmbedded)
+  accountsSuite(openEmbedded)
+  codesSuite(openEmbedded)
+  linksSuite(openEmbedded)
+  limiterSuite(openEmbedded)
+  keysSuite(openEmbedded)
 })

@@ -18,6 +18,8 @@ export interface Opening {
   readonly pendingMarks: readonly Mark[]
   /** Added to the real time. */
   readonly clock: { offsetMs: number }
+  /** What the store says of itself. */
+  facts(): Record<string, number | string>
   /** Resolves when rows and records that waited have gone where old ones are kept. */
   age(): Promise<void>
   /** Closes in order and opens the same storage. */

@@ -112,9 +112,28 @@ describe('the architecture rules', () => {
       'bullmq',
       '@aws-sdk/client-s3',
       'firebase-admin/app',
+      '@signalapp/libsignal-client',
+      'mqtt',
     ]) {
       const source = `import './memory/inbox.ts'\nimport type { A } from '${name}'\n`
       assertOneFault({ 'adapters/open.ts': source }, /open\.ts:2 .*that driver belongs to/)
+    }
+  })
+
+  it('refuse libsignal beside the cryptography of the client, and mqtt.js beside its one connection', () => {
+    const home = "import './crypto/cipher.ts'\nimport './mqtt-connection.ts'\n"
+    const client = {
+      'client/index.ts': home,
+      'client/crypto/cipher.ts': "import { Aci } from '@signalapp/libsignal-client'\n",
+      'client/mqtt-connection.ts': "import mqtt from 'mqtt'\n",
+    }
+    const judge = (files: Record<string, string>) =>
+      architectureFaults(plant(sound, { ...client, ...files }), [...entries, 'client/index.ts'])
+    assert.deepEqual(judge({}), [])
+    for (const name of ['@signalapp/libsignal-client', 'mqtt']) {
+      const faults = judge({ 'client/index.ts': `${home}import type { A } from '${name}'\n` })
+      assert.equal(faults.length, 1)
+      assert.match(faults[0] ?? '', /client\/index\.ts:3 .*that driver belongs to client\//)
     }
   })
 

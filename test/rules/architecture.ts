@@ -25,15 +25,18 @@ const arrows: Record<string, readonly string[]> = {
   broker: ['adapters', 'api', 'console', 'core', 'plugins', 'topics', 'workers'],
 }
 
-// The driver of a technology and the folders of those that speak to it; client/ has a database of its own.
-const drivers: [name: RegExp, folders: readonly string[]][] = [
-  [/^node:sqlite$/, ['adapters/sqlite', 'client']],
-  [/^ioredis$/, ['adapters/redis', 'adapters/bullmq']],
-  [/^bullmq$/, ['adapters/bullmq']],
-  [/^cassandra-driver$/, ['adapters/cassandra']],
-  [/^pg$/, ['adapters/postgres']],
-  [/^@aws-sdk\//, ['adapters/s3']],
-  [/^firebase-admin/, ['adapters/fcm']],
+// The driver of a technology and those that speak to it, as beginnings of paths; client/ has a database of its own. Of
+// libsignal the server knows nothing: it is the encryption between clients, and its licence is another matter there.
+const drivers: [name: RegExp, homes: readonly string[]][] = [
+  [/^node:sqlite$/, ['adapters/sqlite/', 'client/']],
+  [/^@signalapp\//, ['client/crypto/', 'client/account.ts']],
+  [/^mqtt$/, ['client/mqtt-connection.ts', 'broker/demo']],
+  [/^ioredis$/, ['adapters/redis/', 'adapters/bullmq/']],
+  [/^bullmq$/, ['adapters/bullmq/']],
+  [/^cassandra-driver$/, ['adapters/cassandra/']],
+  [/^pg$/, ['adapters/postgres/']],
+  [/^@aws-sdk\//, ['adapters/s3/']],
+  [/^firebase-admin/, ['adapters/fcm/']],
 ]
 
 // Where nothing but a decision happens: no sockets, files, threads or processes.
@@ -115,7 +118,7 @@ function arrowFaults(path: string, one: Import, tree: Tree, entries: readonly st
   if (isContract && specifier !== 'node:crypto') return [`${at}: topics/ needs nothing but node:crypto`]
   if (from === 'core' && outside.test(specifier)) return [`${at}: core/ does no input or output`]
   const homes = drivers.find(([name]) => name.test(specifier))?.[1]
-  const atHome = homes === undefined || homes.some((home) => path.startsWith(`${home}/`))
+  const atHome = homes === undefined || homes.some((home) => path.startsWith(home))
   return atHome ? [] : [`${at}: that driver belongs to ${homes.join(' and ')}`]
 }
 

@@ -5,10 +5,11 @@
 import fc from 'fast-check'
 import { limits } from '../../topics/limits.ts'
 
-const some = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined })
+export const some = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(arbitrary, { nil: undefined })
 
 /** A record whose `undefined` keys are absent. */
-function record(model: { [key: string]: fc.Arbitrary<unknown> }): fc.Arbitrary<Record<string, unknown>> {
+export function record(model: { [key: string]: fc.Arbitrary<unknown> }): fc.Arbitrary<Record<string, unknown>> {
   return fc
     .record(model)
     .map((all) => Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)))
@@ -17,7 +18,7 @@ function record(model: { [key: string]: fc.Arbitrary<unknown> }): fc.Arbitrary<R
 export const bytes = (min: number, max: number): fc.Arbitrary<Uint8Array> =>
   fc.uint8Array({ minLength: min, maxLength: max })
 export const id = bytes(16, 16)
-const uint32 = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 0xffffffff }))
+export const uint32 = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 1, max: 0xffffffff }))
 /** Every length of a varint, with its edges. */
 export const uint64 = fc
   .oneof(

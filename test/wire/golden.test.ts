@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { decodeDelivery, decodeNow, decodeSendRequest, encodeDelivery, encodeNow } from '../../topics/codec.ts'
+import {
+  decodeContent,
+  decodeDelivery,
+  decodeNow,
+  decodeSendRequest,
+  encodeContent,
+  encodeDelivery,
+  encodeNow,
+} from '../../topics/codec.ts'
 import { type Golden, goldenFile, goldens } from './golden.ts'
+import { contentGoldenFile, contentGoldens } from './golden-content.ts'
 import { messageType, oracleView, viewOf, viewOfRequest } from './oracle.ts'
 
-const kept = JSON.parse(readFileSync(goldenFile, 'utf8')) as Golden[]
+const envelopes = JSON.parse(readFileSync(goldenFile, 'utf8')) as Golden[]
+const contents = JSON.parse(readFileSync(contentGoldenFile, 'utf8')) as Golden[]
+const kept = [...envelopes, ...contents]
 
 /** Reads and compares with protobufjs; what the codec can also write from what it read has to be the same bytes. */
 const readAs = {
@@ -25,15 +36,25 @@ const readAs = {
     assert.deepEqual(viewOf(decoded), oracleView('Now', bytes))
     assert.ok(Buffer.from(encodeNow(decoded)).equals(bytes))
   },
+  Content(bytes: Uint8Array): void {
+    const decoded = decodeContent(bytes)
+    assert.ok(!decoded.fault)
+    assert.deepEqual(viewOf(decoded), oracleView('Content', bytes))
+    assert.ok(Buffer.from(encodeContent(decoded)).equals(bytes))
+  },
 }
 
 describe('the golden bytes', () => {
   it('are what the codec writes: run node test/wire/golden.ts after a change of the format', () => {
-    assert.deepEqual(kept, JSON.parse(JSON.stringify(goldens())))
+    assert.deepEqual(envelopes, JSON.parse(JSON.stringify(goldens())))
   })
 
-  it('have every kind of SendRequest, Delivery and Now', () => {
-    for (const name of ['SendRequest', 'Delivery', 'Now'] as const) {
+  it('of contents too: run node test/wire/golden-content.ts', () => {
+    assert.deepEqual(contents, JSON.parse(JSON.stringify(contentGoldens())))
+  })
+
+  it('have every kind of SendRequest, Delivery, Now and Content', () => {
+    for (const name of ['SendRequest', 'Delivery', 'Now', 'Content'] as const) {
       const members = messageType(name).oneofs['kind']?.oneof ?? []
       const seen = kept.filter(({ message }) => message === name).flatMap(({ json }) => Object.keys(json as object))
       assert.deepEqual(

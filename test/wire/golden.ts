@@ -14,18 +14,19 @@ export interface Golden {
   readonly json: unknown
 }
 
-const STAMP = 1_764_000_000_123
-const SEQ = 463_906_078_720_007
-const id = (first: number, version: number): Uint8Array => {
+export const STAMP = 1_764_000_000_123
+export const SEQ = 463_906_078_720_007
+/** A UUID that is easy to see in hex. */
+export const id = (first: number, version: number): Uint8Array => {
   const bytes = Uint8Array.from({ length: 16 }, (_, i) => first + i)
   bytes[6] = version * 16
   bytes[8] = 0x80
   return bytes
 }
-const peer = id(0x10, 4)
+export const peer = id(0x10, 4)
 const thing = id(0x20, 8)
 const group = id(0x30, 4)
-const text = (value: string): Uint8Array => new TextEncoder().encode(value)
+export const text = (value: string): Uint8Array => new TextEncoder().encode(value)
 const body = { whisper: text('ciphertext'), device: 1, registrationId: 16_383 }
 const pair = { peer, devices: [body], own: [{ ...body, device: 3, registrationId: 5 }] }
 
@@ -119,7 +120,7 @@ const nows = {
   'call candidate': { signal: { call: 0xfedcba9876543210n, sealed: text('sealed') }, peer, device: 2 },
 } as const
 
-function goldenOf<T>(
+export function goldenOf<T>(
   message: MessageType,
   cases: Readonly<Record<string, T>>,
   encode: (fields: T) => Uint8Array,

@@ -10,7 +10,7 @@ import { REQUEST, type SendRequest } from '../../topics/codec.ts'
 const root = protobuf.parse(readFileSync(new URL('../../topics/wire.proto', import.meta.url), 'utf8')).root
 root.resolveAll()
 
-export type MessageType = 'SendRequest' | 'Delivery' | 'Now'
+export type MessageType = 'SendRequest' | 'Delivery' | 'Now' | 'Content'
 export type View = string | true | readonly View[] | { readonly [key: string]: View }
 
 export function messageType(name: string): protobuf.Type {
@@ -92,7 +92,7 @@ function view(value: unknown, pairs: (list: readonly string[]) => readonly strin
   const entries = Object.entries(value as object).flatMap(([key, each]): [string, View][] => {
     if (each === undefined || each === false || key === 'fault') return []
     const seen = view(each, pairs)
-    if (seen === '0' || seen === '0x' || (Array.isArray(seen) && seen.length === 0)) return []
+    if (seen === '' || seen === '0' || seen === '0x' || (Array.isArray(seen) && seen.length === 0)) return []
     return [[key, key === 'accepted' ? pairs(seen as string[]) : seen]]
   })
   return Object.fromEntries(entries)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type protobuf from 'protobufjs'
+import { content } from '../../topics/codec/content-schema.ts'
 import { delivery, type Field, now, type Schema, sendRequest } from '../../topics/codec/schema.ts'
 import { REQUEST, SCOPE, URGENCY } from '../../topics/codec.ts'
 import { RETRY_LATER, RETRY_NEVER, RETRY_REPAIR } from '../../topics/errors.ts'
@@ -12,8 +13,12 @@ const TYPES: Record<string, readonly string[]> = {
   bool: ['bool'],
   fixed32: ['fixed32'],
   fixed64: ['fixed64'],
+  double: ['double'],
+  string: ['string'],
   bytes: ['bytes', 'id'],
-  'repeated bytes': ['ids'],
+  'repeated string': ['strings'],
+  'repeated bytes': ['ids', 'bytesList'],
+  'repeated uint32': ['uint32s'],
   'repeated uint64': ['uint64s', 'pairs'],
   Enum: ['enum'],
   Type: ['message'],
@@ -61,8 +66,14 @@ describe('the field tables', () => {
     assert.equal(done.size, 21, [...done].join())
   })
 
+  it('say what wire.proto says of Content and all that is in it', () => {
+    const done = new Set<string>()
+    assertSame(messageType('Content'), content, done)
+    assert.equal(done.size, 18, [...done].join())
+  })
+
   it('have numbers that the masks of the reader can hold', () => {
-    for (const name of ['SendRequest', 'Delivery', 'Now']) {
+    for (const name of ['SendRequest', 'Delivery', 'Now', 'Content']) {
       assert.ok(messageType(name).fieldsArray.every(({ id }) => id < 32))
     }
   })

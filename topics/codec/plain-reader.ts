@@ -19,9 +19,12 @@ import {
   VARINT,
 } from './reader.ts'
 import { pairsFromDifferences } from './receipts.ts'
-import type { Field, FieldType, Schema } from './schema.ts'
+import { type Field, type FieldType, LISTS, type Schema } from './schema.ts'
 
 type Plain = Record<string, unknown>
+
+/** `ignoreBOM` keeps a byte order mark, so that a text is written again as it was read. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * Strict: an unknown field, a second occurrence, a list that is too long, an id of another length is refused.
@@ -40,7 +43,7 @@ export function readPlain(reader: Reader, schema: Schema, isStrict: boolean): Pl
       continue
     }
     if (field.isInOneof) enterOneof(reader, schema, message, field, isStrict)
-    else if (isStrict && !isList(field.type)) seen = once(reader, seen, field.number, schema.message)
+    else if (isStrict && !LISTS.has(field.type)) seen = once(reader, seen, field.number, schema.message)
     message[field.name] = readField(reader, field, tag & 7, message[field.name], isStrict)
   }
   for (const field of schema.fields) {
@@ -58,13 +61,10 @@ function enterOneof(reader: Reader, schema: Schema, message: Plain, field: Field
   message[schema.oneof] = field.name
 }
 
-function isList(type: FieldType): boolean {
-  return type === 'ids' || type === 'uint64s' || type === 'pairs' || type === 'messages'
-}
-
 /** May a field of this type come with this wire type? Numbers of a list may come packed or one by one. */
 function fits(type: FieldType, wireType: number): boolean {
   switch (type) {
+    case 'uint32s':
     case 'uint64s':
     case 'pairs':
       return wireType === BYTES || wireType === VARINT
@@ -76,6 +76,7 @@ function fits(type: FieldType, wireType: number): boolean {
     case 'fixed32':
       return wireType === FIXED32
     case 'fixed64':
+    case 'double':
       return wireType === FIXED64
     default:
       return wireType === BYTES
@@ -94,7 +95,10 @@ function readField(reader: Reader, field: Field, wireType: number, before: unkno
       return readVarint(reader) !== 0
     case 'fixed32':
     case 'fixed64':
+    case 'double':
       return readFixed(reader, field.type)
+    case 'string':
+      return readString(reader, field.name)
     case 'bytes':
       return readBytes(reader)
     case 'id':
@@ -113,11 +117,22 @@ function readBytes(reader: Reader): Uint8Array {
   return bytes
 }
 
-function readFixed(reader: Reader, type: 'fixed32' | 'fixed64'): number | bigint {
+/** Text is UTF-8 or a fault: what a client would have to guess at is not shown. */
+function readString(reader: Reader, name: string): string {
+  const bytes = readBytes(reader)
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    throw refuse(reader, 'malformed', `${name} is not UTF-8`)
+  }
+}
+
+function readFixed(reader: Reader, type: 'fixed32' | 'fixed64' | 'double'): number | bigint {
   const size = type === 'fixed32' ? 4 : 8
   if (reader.at + size > reader.end) throw refuse(reader, 'malformed', 'a field is cut off')
   const view = new DataView(reader.bytes.buffer, reader.bytes.byteOffset + reader.at, size)
   reader.at += size
+  if (type === 'double') return view.getFloat64(0, true)
   return type === 'fixed32' ? view.getUint32(0, true) : view.getBigUint64(0, true)
 }
 
@@ -137,16 +152,31 @@ function readList(
   isStrict: boolean,
 ): readonly unknown[] {
   const list = before.length === 0 ? [] : (before as unknown[])
-  if (field.type === 'messages') push(reader, field, list, isStrict, readNested(reader, field.of as Schema, isStrict))
-  else if (field.type === 'ids')
-    push(reader, field, list, isStrict, isStrict ? readId(reader, field.name) : readBytes(reader))
-  else if (wireType === VARINT) push(reader, field, list, isStrict, readVarint(reader))
+  const isNumbers = field.type === 'uint32s' || field.type === 'uint64s' || field.type === 'pairs'
+  if (!isNumbers || wireType === VARINT) push(reader, field, list, isStrict, readEntry(reader, field, isStrict))
   else {
     const outer = enter(reader)
-    while (reader.at < reader.end) push(reader, field, list, isStrict, readVarint(reader))
+    while (reader.at < reader.end) push(reader, field, list, isStrict, readEntry(reader, field, isStrict))
     leave(reader, outer)
   }
   return list
+}
+
+function readEntry(reader: Reader, field: Field, isStrict: boolean): unknown {
+  switch (field.type) {
+    case 'messages':
+      return readNested(reader, field.of as Schema, isStrict)
+    case 'strings':
+      return readString(reader, field.name)
+    case 'bytesList':
+      return readBytes(reader)
+    case 'ids':
+      return isStrict ? readId(reader, field.name) : readBytes(reader)
+    case 'uint32s':
+      return readUint32(reader)
+    default:
+      return readVarint(reader)
+  }
 }
 
 function push(reader: Reader, field: Field, list: unknown[], isStrict: boolean, entry: unknown): void {

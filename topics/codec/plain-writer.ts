@@ -17,7 +17,12 @@ type Plain = Readonly<Record<string, unknown>>
 const SCRATCH_BYTES = 8_192
 const scratch = new Uint8Array(SCRATCH_BYTES)
 
-/** The bytes of a message. Throws RangeError for a number that is negative, not whole or not below 2^53. */
+const utf8 = new TextEncoder()
+
+/**
+ * The bytes of a message. Throws RangeError for a number that is negative, not whole or not below 2^53, and for a text
+ * with half a surrogate pair, which UTF-8 cannot say.
+ */
 export function writePlain(schema: Schema, message: Plain): Uint8Array {
   const writer: Writer = { bytes: scratch, at: SCRATCH_BYTES }
   putMessage(writer, schema, message)
@@ -77,6 +82,12 @@ function putField(writer: Writer, field: Field, value: unknown): void {
     case 'fixed64':
       putFixedField(writer, field, value as number | bigint)
       break
+    case 'double':
+      putDouble(writer, field, value as number)
+      break
+    case 'string':
+      if (value !== '' || field.isInOneof) putString(writer, field, value as string)
+      break
     case 'bytes':
     case 'id':
       if ((value as Uint8Array).length > 0 || field.isInOneof) putBytesField(writer, field, value as Uint8Array)
@@ -87,9 +98,14 @@ function putField(writer: Writer, field: Field, value: unknown): void {
     case 'messages':
       for (const entry of (value as readonly Plain[]).toReversed()) putNested(writer, field, entry)
       break
+    case 'strings':
+      for (const entry of (value as readonly string[]).toReversed()) putString(writer, field, entry)
+      break
+    case 'bytesList':
     case 'ids':
       for (const entry of (value as readonly Uint8Array[]).toReversed()) putBytesField(writer, field, entry)
       break
+    case 'uint32s':
     case 'uint64s':
       putPacked(writer, field, value as readonly number[])
       break
@@ -111,6 +127,19 @@ function putFixedField(writer: Writer, field: Field, value: number | bigint): vo
   if (Number(value) === 0 && !field.isInOneof) return
   putFixed(writer, value)
   putTag(writer, field, typeof value === 'bigint' ? 1 : 5)
+}
+
+/** Minus zero is written: it is not the same bits as the value that is left out. */
+function putDouble(writer: Writer, field: Field, value: number): void {
+  if (Object.is(value, 0) && !field.isInOneof) return
+  reserve(writer, 8)
+  new DataView(writer.bytes.buffer, writer.bytes.byteOffset + writer.at, 8).setFloat64(0, value, true)
+  putTag(writer, field, 1)
+}
+
+function putString(writer: Writer, field: Field, text: string): void {
+  if (!text.isWellFormed()) throw new RangeError(`${field.name} has half a surrogate pair`)
+  putBytesField(writer, field, utf8.encode(text))
 }
 
 function putBytesField(writer: Writer, field: Field, bytes: Uint8Array): void {

@@ -1,6 +1,6 @@
 /**
- * wire.proto as field tables, for what is not hot. One row per field: number, name, type. A test compares them with
- * the file.
+ * The envelope of wire.proto as field tables, for what is not hot. One row per field: number, name, type. A test
+ * compares them with the file. The content is in `content-schema.ts`.
  */
 import { limits } from '../limits.ts'
 import { type MessageName, messageName } from './reader.ts'
@@ -12,9 +12,14 @@ export type FieldType =
   | 'enum'
   | 'fixed32'
   | 'fixed64'
+  | 'double'
+  | 'string'
   | 'bytes'
   | 'id'
+  | 'strings'
+  | 'bytesList'
   | 'ids'
+  | 'uint32s'
   | 'uint64s'
   /** uint64s whose pairs are differences on the wire. */
   | 'pairs'
@@ -49,14 +54,23 @@ interface FieldRow {
 type Rows = Readonly<Record<string, readonly [number, FieldType | FieldRow]>>
 
 const NONE: readonly unknown[] = Object.freeze([])
-const LISTS: ReadonlySet<FieldType> = new Set<FieldType>(['ids', 'uint64s', 'pairs', 'messages'])
-const NUMBERS: ReadonlySet<FieldType> = new Set<FieldType>(['uint32', 'uint64', 'enum', 'fixed32'])
+export const LISTS: ReadonlySet<FieldType> = new Set<FieldType>([
+  'strings',
+  'bytesList',
+  'ids',
+  'uint32s',
+  'uint64s',
+  'pairs',
+  'messages',
+])
+const NUMBERS: ReadonlySet<FieldType> = new Set<FieldType>(['uint32', 'uint64', 'enum', 'fixed32', 'double'])
 
 function emptyOf(field: Field): unknown {
   if (field.isInOneof) return undefined
   if (LISTS.has(field.type)) return NONE
   if (NUMBERS.has(field.type)) return 0
   if (field.type === 'fixed64') return 0n
+  if (field.type === 'string') return ''
   return field.type === 'bool' ? false : undefined
 }
 
@@ -67,7 +81,14 @@ function fieldsOf(rows: Rows, isInOneof: boolean): Field[] {
   })
 }
 
-function schema(name: string, rows: Rows, oneof = '', members: Rows = {}, reserved: readonly number[] = []): Schema {
+/** A message: its fields, and the members of its oneof if it has one. */
+export function schema(
+  name: string,
+  rows: Rows,
+  oneof = '',
+  members: Rows = {},
+  reserved: readonly number[] = [],
+): Schema {
   const fields = [...fieldsOf(rows, false), ...fieldsOf(members, true)].sort((a, b) => a.number - b.number)
   const byNumber: (Field | undefined)[] = []
   for (const field of fields) byNumber[field.number] = field
@@ -80,14 +101,15 @@ function schema(name: string, rows: Rows, oneof = '', members: Rows = {}, reserv
 }
 
 /** A message that is read by itself also says that it is no WireFault. */
-function top(of: Schema): Schema {
+export function top(of: Schema): Schema {
   return { ...of, empty: { fault: false, ...of.empty } }
 }
 
-function one(of: Schema): FieldRow {
+export function one(of: Schema): FieldRow {
   return { type: 'message', of }
 }
-function many(of: Schema, max: number): FieldRow {
+/** `max` is held by a strict reader; a lenient one takes what fits into its bytes. */
+export function many(of: Schema, max = Number.MAX_SAFE_INTEGER): FieldRow {
   return { type: 'messages', of, max }
 }
 const seqs: FieldRow = { type: 'uint64s', max: limits.seqsPerListMax }
