@@ -1,0 +1,136 @@
+/**
+ * One delivery with a body, in a turn: decrypted, checked against its envelope, put into its conversation once. What
+ * cannot be read is asked for again; what is not what it claims to be is dropped and said. The ratchet, the message and
+ * the marks of one delivery are durable together, and only then the server is told.
+ */
+
+import type { Content } from '../topics/codec/content-plain.ts'
+import { unpad } from '../topics/codec/padding.ts'
+import { type Delivery, decodeContent } from '../topics/codec.ts'
+import { ID_BYTES, pairConversation, uuidText } from '../topics/ids.ts'
+import { type Core, idBytes } from './core.ts'
+import type { Body } from './crypto/cipher.ts'
+import { isHandled, noteHandled, putMessage, raiseMarks, readMessage } from './message-rows.ts'
+import type { OwnContents } from './own-contents.ts'
+import type { Retries, Sender } from './retries.ts'
+import type { Turn } from './store/open.ts'
+
+/** Contents that have a place in the conversation. */
+const SHOWN: ReadonlySet<string> = new Set(['post'])
+const CLOCK_AHEAD_MS = 86_400_000
+
+function bodyOf(delivery: Delivery): Body | undefined {
+  if (delivery.kind === 'whisper') return { field: 'whisper', bytes: delivery.whisper as Uint8Array }
+  if (delivery.kind === 'prekey') return { field: 'prekey', bytes: delivery.prekey as Uint8Array }
+  return undefined
+}
+
+/** Undefined: the envelope does not say whose it is. */
+function senderOf(core: Core, delivery: Delivery): Sender | undefined {
+  const { peer, device, own } = delivery
+  if (peer?.length !== ID_BYTES || device < 1 || device > 127) return undefined
+  const other = uuidText(peer)
+  const author = own ? core.account.user : other
+  if (author === core.account.user && device === core.account.number) return undefined
+  return { peer: other, author, device }
+}
+
+/** A content that is complete and belongs to this conversation; else why not. */
+function checked(core: Core, from: Sender, padded: Uint8Array): Content | string {
+  const bytes = unpad(padded)
+  const content = bytes && decodeContent(bytes)
+  if (content === undefined || content.fault) return 'its content is malformed'
+  if (content.id?.length !== ID_BYTES) return 'it has no name'
+  const conversation = pairConversation(idBytes(core.account.user), idBytes(from.peer))
+  if (content.conversation === undefined || Buffer.compare(content.conversation, conversation) !== 0) {
+    return 'it belongs to another conversation'
+  }
+  return content
+}
+
+/** When it was written, by the author; a clock far ahead does not reach beyond a day from now. */
+function sentMsOf(core: Core, id: Uint8Array): number {
+  const ms = Buffer.from(id.buffer, id.byteOffset, 6).readUIntBE(0, 6)
+  return Math.min(ms, core.now() + CLOCK_AHEAD_MS)
+}
+
+export interface Receiver {
+  /** Works one delivery off. Never throws for what a server or peer sends. */
+  receive(turn: Turn, delivery: Delivery): Promise<void>
+}
+
+export function createReceiver(core: Core, retries: Retries, own: OwnContents): Receiver {
+  const { store, cipher, emit, account } = core
+
+  function put(turn: Turn, from: Sender, seq: number, content: Content, bytes: Uint8Array): void {
+    const { peer, author, device } = from
+    const id = content.id as Uint8Array
+    const row = core.nextRow()
+    const isShown = SHOWN.has(content.kind ?? '')
+    // A resend stands where the message stood that could not be read: but only if that was asked for.
+    const place = content.resendOf > 0 && retries.settle(from, content.resendOf) ? content.resendOf : seq
+    const sentMs = sentMsOf(core, id)
+    if (!isShown) {
+      noteHandled(store, peer, seq)
+      return own.take(turn, from, content)
+    }
+    const isNew = putMessage(store, {
+      row,
+      peer,
+      author,
+      device,
+      id: Uint8Array.from(id),
+      seq: place,
+      place,
+      stamp: 0,
+      isShown,
+      sentMs,
+      content: bytes,
+    })
+    if (!isNew || place !== seq) noteHandled(store, peer, seq)
+    if (!isNew) return
+    turn.after(() => {
+      const message = readMessage(store, row, account.user)
+      if (message !== undefined) emit('message', message)
+    })
+  }
+
+  async function read(turn: Turn, from: Sender, seq: number, body: Body): Promise<void> {
+    const result = await cipher.decrypt(from.author, from.device, body)
+    for (const user of cipher.identities.takeChanged()) turn.after(() => emit('identityChanged', { user }))
+    if ('fault' in result) {
+      if (retries.askAgain(from, seq, body)) return turn.after(() => emit('unreadable', { peer: from.peer }))
+      noteHandled(store, from.peer, seq)
+      turn.after(() => emit('fault', { code: 'undecryptable', text: `A delivery is no message: ${result.text}` }))
+      return
+    }
+    const content = checked(core, from, result.content)
+    if (typeof content === 'string') {
+      noteHandled(store, from.peer, seq)
+      const text = `A message of ${from.author} was dropped: ${content}.`
+      turn.after(() => emit('fault', { code: 'undecryptable', text }))
+      return
+    }
+    put(turn, from, seq, content, unpad(result.content) as Uint8Array)
+  }
+
+  return {
+    async receive(turn, delivery) {
+      const from = senderOf(core, delivery)
+      if (from === undefined) {
+        turn.after(() => emit('fault', { code: 'bad_answer', text: 'A delivery does not say whose it is.' }))
+        return
+      }
+      const { seq } = delivery
+      if (isHandled(store, from.peer, seq) || retries.isAsked(from.peer, seq)) return
+      if (delivery.kind === 'plaintext') {
+        noteHandled(store, from.peer, seq)
+        return retries.answer(from, delivery.plaintext as Uint8Array)
+      }
+      const body = bodyOf(delivery)
+      if (body === undefined) return
+      raiseMarks(store, from.peer, { highest: seq })
+      await read(turn, from, seq, body)
+    },
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * What could not be read is asked for again, and what others could not read is sent again (notes of libsignal, retry).
+ * A request to send again is not authenticated: it is a hint, limited for each message and each asker, answered only to
+ * a device that the message was for, and never after an identity change.
+ */
+import { decodeContent, encodeContent, SCOPE } from '../topics/codec.ts'
+import type { Core } from './core.ts'
+import { type Body, readRetryRequest, retryRequestOf } from './crypto/cipher.ts'
+import { ACCEPTED, contentOfRequest, outboxRow, queueRequest, queueSignal } from './outbox-rows.ts'
+
+const TRIES_MAX = 4
+const FIRST_WAIT_MS = 60_000
+const RESENDS_PER_MESSAGE_MAX = 5
+const RESENDS_PER_ASKER_MAX = 20
+const RESENDS_PER_ASKER_MS = 600_000
+const ASKERS_MAX = 1_000
+
+export interface Sender {
+  /** The other user of the conversation. */
+  readonly peer: string
+  readonly author: string
+  readonly device: number
+}
+
+export interface Retries {
+  /** Records what could not be read and asks for it. False: there is nothing that could be asked. In a turn. */
+  askAgain(from: Sender, seq: number, body: Body): boolean
+  isAsked(peer: string, seq: number): boolean
+  /** Is this the seq of something that was asked for? Then it is not any more. In a turn. */
+  settle(from: Sender, seq: number): boolean
+  /** Asks again for what was asked for long ago. In a turn. */
+  askDue(): void
+  /** Answers a retry request. In a turn. */
+  answer(from: Sender, plaintext: Uint8Array): void
+}
+
+function queueAsking(core: Core, from: Sender, request: Uint8Array): void {
+  const only = { user: from.author, device: from.device }
+  const peer = from.author === core.account.user ? core.account.user : from.peer
+  queueRequest(core, { row: core.nextRow(), peer, scope: SCOPE.partial, only, plaintext: request })
+}
+
+function askDue(core: Core): void {
+  const { store } = core
+  const due = store.all('SELECT * FROM unreadable WHERE tries < ? AND due_ms <= ?', TRIES_MAX, core.now())
+  for (const row of due) {
+    const tries = (row['tries'] as number) + 1
+    const dueMs = core.now() + FIRST_WAIT_MS * 4 ** tries
+    const [peer, seq] = [row['peer'] as string, row['seq'] as number]
+    store.run('UPDATE unreadable SET tries = ?, due_ms = ? WHERE peer = ? AND seq = ?', tries, dueMs, peer, seq)
+    const from = { peer, author: row['author'] as string, device: row['device'] as number }
+    queueAsking(core, from, row['request'] as Uint8Array)
+  }
+}
+
+/** The request that a seq names, when this asker may have it again. */
+function resendable(core: Core, from: Sender, seq: number) {
+  const { store, account, cipher } = core
+  const isOwn = from.author === account.user
+  for (const found of store.all('SELECT * FROM outbox WHERE seq = ?', seq).map(outboxRow)) {
+    if (!isOwn && found.peer !== from.peer) continue
+    if (found.state !== ACCEPTED || !found.devices.includes(`${from.author}.${from.device}`)) continue
+    const identity = isOwn ? undefined : cipher.identities.get(from.author)
+    if (identity !== undefined && (!identity.isApproved || identity.changedMs >= found.madeMs)) continue
+    return found
+  }
+  return undefined
+}
+
+export function createRetries(core: Core): Retries {
+  const { store, account, cipher } = core
+  /** Answers to an asker: how many, and since when. */
+  const answered = new Map<string, { count: number; sinceMs: number }>()
+
+  function mayAnswer({ author, device }: Sender): boolean {
+    const key = `${author}.${device}`
+    const now = core.now()
+    let known = answered.get(key)
+    if (known === undefined || now - known.sinceMs > RESENDS_PER_ASKER_MS) {
+      if (answered.size >= ASKERS_MAX) answered.clear()
+      known = { count: 0, sinceMs: now }
+      answered.set(key, known)
+    }
+    return ++known.count <= RESENDS_PER_ASKER_MAX
+  }
+
+  function resend(from: Sender, seq: number): void {
+    const only = { user: from.author, device: from.device }
+    const found = resendable(core, from, seq)
+    const bytes = found && contentOfRequest(store, found.row)
+    const content = bytes && decodeContent(bytes)
+    if (found === undefined || content === undefined || content.fault) return
+    if (found.resends >= RESENDS_PER_MESSAGE_MAX) return
+    store.run('UPDATE outbox SET resends = resends + 1 WHERE row = ?', found.row)
+    queueRequest(core, {
+      row: core.nextRow(),
+      peer: found.peer,
+      scope: SCOPE.partial,
+      only,
+      content: encodeContent({ ...content, resendOf: content.resendOf || seq }),
+    })
+  }
+
+  return {
+    askAgain(from, seq, body) {
+      const request = retryRequestOf(body, seq, from.device)
+      if (request === undefined) return false
+      const { peer, author, device } = from
+      store.run(
+        'INSERT OR IGNORE INTO unreadable (peer, seq, author, device, tries, due_ms, request) VALUES (?, ?, ?, ?, 1, ?, ?)',
+        peer,
+        seq,
+        author,
+        device,
+        core.now() + FIRST_WAIT_MS,
+        request,
+      )
+      queueAsking(core, from, request)
+      return true
+    },
+    isAsked: (peer, seq) => store.get('SELECT 1 FROM unreadable WHERE peer = ? AND seq = ?', peer, seq) !== undefined,
+    settle({ peer, author }, seq) {
+      return store.run('DELETE FROM unreadable WHERE peer = ? AND seq = ? AND author = ?', peer, seq, author) > 0
+    },
+    askDue: () => askDue(core),
+    answer(from, plaintext) {
+      const request = readRetryRequest(plaintext)
+      if (request === undefined || request.device !== account.number || !mayAnswer(from)) return
+      // Only who was written to can ask for a new session.
+      const before = resendable(core, from, request.seq)
+      cipher.archiveIfCurrent(from.author, from.device, request.ratchetKey)
+      if (before !== undefined) resend(from, request.seq)
+      else if (cipher.hasSession(from.author, from.device)) {
+        const peer = from.author === account.user ? account.user : from.peer
+        queueSignal(core, peer, { heal: {} }, { user: from.author, device: from.device })
+      }
+    },
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * Sessions that a request needs and that are not there: bundles are fetched outside of any turn, then the sessions are
+ * begun in one. The signatures of a bundle are checked by libsignal under the identity that is known, so a server
+ * cannot add a device of its own to a contact.
+ */
+import type { AccountKeys } from './api.ts'
+import { ApiFault } from './api.ts'
+import type { Core } from './core.ts'
+import { IdentityFault } from './crypto/cipher.ts'
+import { devicesOf, type ListedDevice, setDevices } from './device-lists.ts'
+
+/** `ready`; or why nothing can be sent to this user now. */
+export type Readiness = 'ready' | 'identity' | { readonly fault: ApiFault }
+
+interface Lack {
+  readonly isUnknown: boolean
+  readonly devices: readonly ListedDevice[]
+}
+
+function lackOf(core: Core, user: string): Lack {
+  const devices = devicesOf(core.store, user)
+  if (devices === undefined) return { isUnknown: true, devices: [] }
+  return { isUnknown: false, devices: devices.filter(({ number }) => !core.cipher.hasSession(user, number)) }
+}
+
+async function fetchKeys({ api }: Core, user: string, lack: Lack): Promise<AccountKeys> {
+  const [first] = lack.devices
+  if (!lack.isUnknown && lack.devices.length === 1 && first !== undefined) {
+    return api.takeDeviceKeys(user, first.number)
+  }
+  return api.takeKeys(user)
+}
+
+/** Those with a session and those of the answer. What has neither is not there, or the next send says that it is. */
+function withBundles(core: Core, known: readonly ListedDevice[], keys: AccountKeys): ListedDevice[] {
+  const kept = known.filter(({ number }) => core.cipher.hasSession(keys.user, number))
+  const listed = new Map(kept.map((device) => [device.number, device]))
+  for (const { number, registrationId } of keys.devices) listed.set(number, { number, registrationId })
+  return [...listed.values()]
+}
+
+async function beginAll(core: Core, user: string, keys: AccountKeys, lack: Lack): Promise<void> {
+  const { cipher, store, account } = core
+  const before = lack.isUnknown ? [] : (devicesOf(store, user) ?? [])
+  setDevices(store, user, withBundles(core, before, keys))
+  for (const bundle of keys.devices) {
+    const isSelf = user === account.user && bundle.number === account.number
+    if (!isSelf && !cipher.hasSession(user, bundle.number)) await cipher.begin(user, keys.identityKey, bundle)
+  }
+}
+
+/** A session was not begun: the bundle is false, whoever made it. */
+const falseBundle = (error: Error): ApiFault =>
+  new ApiFault('bad_answer', `The keys that the server gave are not those of the user: ${error.message}`)
+
+/**
+ * Makes sure that all devices of `user` that are known can be sent to; fetches the list when none is. Identity changes
+ * that it finds are recorded, and told by whoever runs the turn.
+ */
+export async function startSessions(core: Core, user: string): Promise<Readiness> {
+  const lack = await core.store.turn(() => lackOf(core, user))
+  if (!lack.isUnknown && lack.devices.length === 0) return 'ready'
+  let keys: AccountKeys
+  try {
+    keys = await fetchKeys(core, user, lack)
+  } catch (error) {
+    if (!(error instanceof ApiFault)) throw error
+    // Nobody else is there: one's own account with one device, or a device that went meanwhile.
+    const isGone = error.code === 'unknown_recipient'
+    if (isGone && user === core.account.user) {
+      await core.store.turn(() => setDevices(core.store, user, []))
+      return 'ready'
+    }
+    if (isGone && !lack.isUnknown) {
+      // Let the server say which devices there are.
+      const gone = new Set(lack.devices.map(({ number }) => number))
+      await core.store.turn(() =>
+        setDevices(
+          core.store,
+          user,
+          (devicesOf(core.store, user) ?? []).filter(({ number }) => !gone.has(number)),
+        ),
+      )
+      return 'ready'
+    }
+    return { fault: error }
+  }
+  return beginSessions(core, user, keys, lack)
+}
+
+async function beginSessions(core: Core, user: string, keys: AccountKeys, lack: Lack): Promise<Readiness> {
+  const { store, cipher } = core
+  let failure: Error | undefined
+  const changed = await store.turn(async () => {
+    try {
+      await store.part(() => beginAll(core, user, keys, lack))
+    } catch (error) {
+      failure = error as Error
+      // What the server claims is recorded beside the attempt, which is undone: the user has to see it.
+      if (failure instanceof IdentityFault) {
+        if (cipher.identities.learn(user, keys.identityKey, core.now())) cipher.sessions.removeAll(user)
+      }
+    }
+    return cipher.identities.takeChanged()
+  })
+  for (const each of changed) core.emit('identityChanged', { user: each })
+  if (failure === undefined) return 'ready'
+  return failure instanceof IdentityFault ? 'identity' : { fault: falseBundle(failure) }
+}

@@ -1,0 +1,210 @@
+/**
+ * The client's database and its turns. A turn is one transaction: everything that belongs together (ratchet, outbox
+ * or inbox row, marks) is durable together (synchronous = FULL), and only then something leaves for the network.
+ *
+ * Turns run one after the other in the order they were asked for (FIFO, for all remote devices at once: cryptography
+ * runs on this one thread anyway, so a lock for each remote device would gain nothing). Nothing in a turn may wait for
+ * the network. A turn works off whatever gathered meanwhile, so commits are shared by all conversations.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
+import { ClientFault } from '../faults.ts'
+import { lockDatabase } from './lock.ts'
+import { MIGRATIONS, PRAGMAS } from './schema.ts'
+import { newVault, openVault, type Unlock, type Vault } from './vault.ts'
+
+export type Columns = Record<string, SQLOutputValue>
+
+/** State in memory that follows the transaction: written before its commit, forgotten when it is rolled back. */
+export interface Cache {
+  flush(): void
+  /** A part begins, which may be undone by itself. */
+  keep(): void
+  /** The part is undone. */
+  restore(): void
+  /** The turn is undone: forget everything. */
+  drop(): void
+}
+
+export interface Turn {
+  /** Runs after the commit, in order; not at all when it fails. */
+  after(call: () => void): void
+}
+
+export interface Store {
+  readonly vault: Vault
+  readonly folder: string
+  /** Runs a statement of the turn. */
+  run(sql: string, ...values: SQLInputValue[]): number
+  get(sql: string, ...values: SQLInputValue[]): Columns | undefined
+  all(sql: string, ...values: SQLInputValue[]): Columns[]
+  /** Reads what is committed, outside of turns. */
+  peek(sql: string, ...values: SQLInputValue[]): Columns[]
+  /** Rejects with what `work` threw, or with a ClientFault when the commit failed: nothing of it happened then. */
+  turn<T>(work: (turn: Turn) => Promise<T> | T): Promise<T>
+  /** A part of a turn that is undone alone when it throws. Parts do not nest. */
+  part<T>(work: () => Promise<T>): Promise<T>
+  addCache(cache: Cache): void
+  /** Waits for the turn that runs; later ones are refused. */
+  close(): Promise<void>
+  /** As a crash: what is not committed is gone. */
+  abandon(): void
+}
+
+const DATABASE = 'client.db'
+const VAULT = 'vault'
+const SQLITE_FULL = 13
+const SQLITE_IOERR = 10
+const SQLITE_CORRUPT = 11
+const SQLITE_NOTADB = 26
+
+/** What a full or broken disk means for the user; other errors stay as they are. */
+function faultOf(error: unknown): unknown {
+  const { errcode, message } = error as { errcode?: number; message: string }
+  if (errcode === undefined) return error
+  const primary = errcode % 256
+  if (primary === SQLITE_FULL || primary === SQLITE_IOERR) {
+    return new ClientFault('disk_full', `Nothing can be written (${message}); free some space. Nothing is lost.`)
+  }
+  if (primary === SQLITE_CORRUPT || primary === SQLITE_NOTADB) {
+    return new ClientFault('corrupt', `The client's database is damaged (${message}); link this device again.`)
+  }
+  return error
+}
+
+function migrate(db: DatabaseSync): void {
+  const version = db.prepare('PRAGMA user_version').get()?.['user_version'] as number
+  if (version > MIGRATIONS.length) {
+    throw new ClientFault('newer_database', 'A newer version wrote this database; update the program.')
+  }
+  for (let next = version; next < MIGRATIONS.length; next++) {
+    db.exec(`BEGIN; ${MIGRATIONS[next]}; PRAGMA user_version = ${next + 1}; COMMIT`)
+  }
+}
+
+function openDatabase(file: string, pragmas: string): DatabaseSync {
+  const db = new DatabaseSync(file)
+  try {
+    db.exec(PRAGMAS)
+    db.exec(pragmas)
+    migrate(db)
+    return db
+  } catch (error) {
+    db.close()
+    throw faultOf(error)
+  }
+}
+
+function vaultIn(db: DatabaseSync, unlock: Unlock): Vault {
+  const kept = db.prepare('SELECT value FROM meta WHERE name = ?').get(VAULT)?.['value'] as Uint8Array | undefined
+  if (kept !== undefined) return openVault(unlock, kept)
+  const made = newVault(unlock)
+  db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)').run(VAULT, made.kept)
+  return made.vault
+}
+
+function preparer(db: DatabaseSync): (sql: string) => StatementSync {
+  const known = new Map<string, StatementSync>()
+  return (sql) => {
+    let statement = known.get(sql)
+    if (statement === undefined) {
+      statement = db.prepare(sql)
+      known.set(sql, statement)
+    }
+    return statement
+  }
+}
+
+/** Opens or makes the database in `folder` (0700), for this process alone. `pragmas` are for tests and measurements. */
+export function openStore(folder: string, unlock: Unlock, pragmas = ''): Store {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const file = join(folder, DATABASE)
+  const giveBack = lockDatabase(file)
+  let db: DatabaseSync | undefined
+  try {
+    db = openDatabase(file, pragmas)
+    return storeOn(db, new DatabaseSync(file, { readOnly: true }), vaultIn(db, unlock), folder, giveBack)
+  } catch (error) {
+    db?.close()
+    giveBack()
+    throw error
+  }
+}
+
+interface Turns {
+  readonly db: DatabaseSync
+  readonly caches: Cache[]
+  last: Promise<unknown>
+  isClosed: boolean
+}
+
+async function runTurn<T>(turns: Turns, work: (turn: Turn) => Promise<T> | T): Promise<T> {
+  const { db, caches } = turns
+  if (turns.isClosed) throw new ClientFault('closed', 'The client was closed; open it again.')
+  const calls: (() => void)[] = []
+  let result: T
+  try {
+    db.exec('BEGIN IMMEDIATE')
+    result = await work({ after: (call) => void calls.push(call) })
+    for (const cache of caches) cache.flush()
+    db.exec('COMMIT')
+  } catch (error) {
+    // Abandoned in the middle: the database is closed, and nothing of the turn is in it.
+    if (db.isOpen && db.isTransaction) db.exec('ROLLBACK')
+    for (const cache of caches) cache.drop()
+    throw faultOf(error)
+  }
+  for (const call of calls) call()
+  return result
+}
+
+async function runPart<T>({ db, caches }: Turns, work: () => Promise<T>): Promise<T> {
+  db.exec('SAVEPOINT part')
+  for (const cache of caches) cache.keep()
+  try {
+    const result = await work()
+    db.exec('RELEASE part')
+    return result
+  } catch (error) {
+    if (db.isOpen && db.isTransaction) db.exec('ROLLBACK TO part; RELEASE part')
+    for (const cache of caches) cache.restore()
+    throw error
+  }
+}
+
+function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: string, giveBack: () => void): Store {
+  const prepare = preparer(db)
+  const prepareRead = preparer(reader)
+  const turns: Turns = { db, caches: [], last: Promise.resolve(), isClosed: false }
+  const end = () => {
+    turns.isClosed = true
+    if (!db.isOpen) return
+    if (db.isTransaction) db.exec('ROLLBACK')
+    db.close()
+    reader.close()
+    giveBack()
+  }
+  return {
+    vault,
+    folder,
+    run: (sql, ...values) => Number(prepare(sql).run(...values).changes),
+    get: (sql, ...values) => prepare(sql).get(...values),
+    all: (sql, ...values) => prepare(sql).all(...values),
+    peek: (sql, ...values) => prepareRead(sql).all(...values),
+    turn(work) {
+      const result = turns.last.then(() => runTurn(turns, work))
+      turns.last = result.catch(() => undefined)
+      return result
+    },
+    part: (work) => runPart(turns, work),
+    addCache: (cache) => void turns.caches.push(cache),
+    async close() {
+      const { last } = turns
+      turns.isClosed = true
+      await last
+      end()
+    },
+    abandon: end,
+  }
+}
