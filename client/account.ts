@@ -1,4 +1,4 @@
-/** Who this database belongs to: the account and device, as sealed in the database. Undefined fields: not registered. */
+/** Who this database belongs to: the account and device, as sealed in the database. Empty fields: not registered. */
 import { IdentityKeyPair, PrivateKey } from '@signalapp/libsignal-client'
 import type { Store } from './store/open.ts'
 

@@ -1,44 +1,31 @@
 /**
- * The SDK's client: one account on one device. Everything durable is in its folder; everything that leaves is encrypted.
- * `openClient` gives it; what it can do is in `Client`. Methods reject with a ClientFault or an ApiFault that says what
- * to do.
+ * The SDK's client: one account on one device. Everything durable is in its folder; everything that leaves is
+ * encrypted. `openClient` gives it; what it can do is in `Client`.
  */
-import { encodeContent, SCOPE } from '../topics/codec.ts'
-import { isHandle, pairConversation, uuidText } from '../topics/ids.ts'
+import { uuidText } from '../topics/ids.ts'
 import { type Account, writeAccount } from './account.ts'
-import { ApiFault, createApi } from './api.ts'
-import { type Core, idBytes } from './core.ts'
+import { createApi } from './api.ts'
+import type { Core } from './core.ts'
 import { createCipher } from './crypto/cipher.ts'
 import { matches, safetyNumber } from './crypto/safety-number.ts'
-import { handleOfUser, setHandle, userOfHandle } from './device-lists.ts'
+import { handleOfUser } from './device-lists.ts'
 import { createEmitter, type Emitter } from './events.ts'
 import { ClientFault } from './faults.ts'
 import { createInbox, type Inbox } from './inbox.ts'
 import { keepKeys } from './key-upkeep.ts'
-import {
-  firstFreeRow,
-  listConversations,
-  listMessages,
-  type Message,
-  marksOf,
-  peekMarks,
-  putMessage,
-  raiseMarks,
-  readMessage,
-} from './message-rows.ts'
-import { clientCodeOfFault, createOutbox, type Outbox } from './outbox.ts'
-import { newContentId, pruneOutbox, queueRequest } from './outbox-rows.ts'
+import { firstFreeRow, listConversations, listMessages } from './message-rows.ts'
+import { createOutbox, type Outbox } from './outbox.ts'
+import { pruneOutbox } from './outbox-rows.ts'
 import { createOwnContents } from './own-contents.ts'
 import { createOwnDevices, type OwnDevices } from './own-devices.ts'
 import type { Client, ClientSettings, Me } from './public.ts'
-import { readRequest } from './receipts.ts'
 import { createReceiver } from './receive.ts'
 import { blankAccount, createEnrolment, type Enrolment } from './register.ts'
 import { createRetries, type Retries } from './retries.ts'
 import { openStore, type Store } from './store/open.ts'
+import { findUser, markRead, send, tellReadMarks } from './talk.ts'
 import { createTransport, type Transport } from './transport.ts'
 
-const TEXT_BYTES_MAX = 16 * 1024
 const LIST_DEFAULT = 50
 const UPKEEP_EVERY_MS = 3_600_000
 const ASK_DUE_EVERY_MS = 30_000
@@ -113,7 +100,7 @@ function onCaughtUp(parts: Parts): void {
   const { core, store, retries, outbox, emitter, ownDevices } = parts
   emitter.emit('caughtUp', {})
   background(parts, async () => {
-    tellReadMarks(parts)
+    tellReadMarks(core, parts.transport)
     await store.turn(() => {
       retries.askDue()
       pruneOutbox(core)
@@ -123,15 +110,6 @@ function onCaughtUp(parts: Parts): void {
     outbox.wake()
     await keepKeys(core)
   })
-}
-
-/** Read marks that no server took yet; they may be said again. */
-function tellReadMarks({ store, transport }: Parts, peer?: string): void {
-  const rows = store.peek('SELECT peer, own_read FROM conversations WHERE own_read > told_read')
-  for (const row of rows) {
-    const user = row['peer'] as string
-    if (peer === undefined || peer === user) transport?.publish(readRequest(user, row['own_read'] as number), 0)
-  }
 }
 
 function connect(parts: Parts): void {
@@ -176,70 +154,6 @@ async function disconnect(parts: Parts): Promise<void> {
 
 function meOf({ user, handle, device, number, isPrimary }: Account): Me | undefined {
   return user === '' ? undefined : { user, handle, device, number, isPrimary }
-}
-
-async function send({ core, store, account, outbox }: Parts, peer: string, text: string): Promise<Message> {
-  if (account.user === '') throw new ClientFault('not_registered')
-  if (text === '') throw new ClientFault('invalid', 'There is nothing to send: the text is empty.')
-  if (!text.isWellFormed()) throw new ClientFault('invalid', 'The text is not well-formed Unicode.')
-  if (Buffer.byteLength(text) > TEXT_BYTES_MAX) {
-    throw new ClientFault('too_large', `A text may have ${TEXT_BYTES_MAX} bytes; send it in parts.`)
-  }
-  const nowMs = core.now()
-  const id = newContentId(nowMs)
-  const conversation = pairConversation(idBytes(account.user), idBytes(peer))
-  const content = encodeContent({ id, conversation, post: { text } })
-  const row = core.nextRow()
-  await store.turn(() => {
-    const place = marksOf(store, peer).highest
-    putMessage(store, {
-      row,
-      peer,
-      author: account.user,
-      device: account.number,
-      id,
-      seq: 0,
-      place,
-      // Behind everything that is held, by the time; the stamp of its request replaces it.
-      stamp: Math.max(nowMs, 1),
-      isShown: true,
-      sentMs: nowMs,
-      content,
-    })
-    queueRequest(core, { row, peer, scope: SCOPE.message })
-  })
-  outbox.wake()
-  return readMessage(store, row, account.user) as Message
-}
-
-async function findUser({ core, store }: Parts, name: string): Promise<string> {
-  const handle = name.replace(/^@/, '')
-  if (!isHandle(handle)) throw new ClientFault('unknown_peer', `${JSON.stringify(name)} is no handle.`)
-  const known = userOfHandle(store, handle)
-  if (known !== undefined) return known
-  try {
-    const { user } = await core.api.findUser(handle)
-    await store.turn(() => setHandle(store, user, handle))
-    return user
-  } catch (error) {
-    if (error instanceof ApiFault && error.code === 'unknown_recipient') {
-      throw new ClientFault('unknown_peer', `Nobody is called @${handle}.`)
-    }
-    throw error instanceof ApiFault ? new ClientFault(clientCodeOfFault(error), error.message) : error
-  }
-}
-
-async function markRead(parts: Parts, peer: string): Promise<void> {
-  const { store, account } = parts
-  const last = store.peek(
-    'SELECT max(seq) AS seq FROM messages WHERE peer = ? AND author <> ? AND shown = 1',
-    peer,
-    account.user,
-  )
-  const upTo = Number(last[0]?.['seq'] ?? 0)
-  if (upTo <= peekMarks(store, peer).ownRead) return
-  await store.turn(() => raiseMarks(store, peer, { ownRead: upTo }))
-  if (parts.transport?.isOnline() === true) tellReadMarks(parts, peer)
 }
 
 function identityCalls(parts: Parts) {
@@ -301,7 +215,7 @@ function accountCalls(parts: Parts) {
  */
 export function openClient(settings: ClientSettings): Client {
   const parts = assemble(settings)
-  const { store, account, outbox, inbox, emitter } = parts
+  const { core, store, account, outbox, inbox, emitter } = parts
   return {
     ...accountCalls(parts),
     ...identityCalls(parts),
@@ -320,13 +234,13 @@ export function openClient(settings: ClientSettings): Client {
       void inbox.stop()
       store.abandon()
     },
-    findUser: (handle) => findUser(parts, handle),
+    findUser: (handle) => findUser(core, handle),
     handleOf: (user) => (user === account.user ? account.handle : handleOfUser(store, user)),
-    send: (peer, text) => send(parts, peer, text),
+    send: (peer, text) => send(core, outbox, peer, text),
     messages: (peer, { limit = LIST_DEFAULT, before } = {}) => listMessages(store, peer, account.user, limit, before),
     conversations: () => listConversations(store, account.user),
     waiting: () => Number(store.peek('SELECT count(*) AS n FROM outbox WHERE state < 2')[0]?.['n'] ?? 0),
-    markRead: (peer) => markRead(parts, peer),
+    markRead: (peer) => markRead(core, parts.transport, peer),
     on: emitter.on,
   }
 }

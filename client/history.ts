@@ -42,7 +42,7 @@ function piecesOf({ store }: Core): Piece[] {
 export function queueHistory(core: Core, device: number): void {
   const { user } = core.account
   const pieces = piecesOf(core)
-  pieces.forEach((messages, index) =>
-    queueSignal(core, user, { historyPiece: { index, count: pieces.length, messages } }, { user, device }),
-  )
+  for (const [index, messages] of pieces.entries()) {
+    queueSignal(core, user, { historyPiece: { index, count: pieces.length, messages } }, { user, device })
+  }
 }

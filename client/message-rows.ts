@@ -87,7 +87,8 @@ export function noteHandled(store: Store, peer: string, seq: number): void {
 
 /** The first row that no message and no request has. */
 export function firstFreeRow(store: Store): number {
-  const sql = `SELECT max(coalesce((SELECT max(row) FROM messages), 0), coalesce((SELECT max(row) FROM outbox), 0)) AS last`
+  const last = (table: string) => `coalesce((SELECT max(row) FROM ${table}), 0)`
+  const sql = `SELECT max(${last('messages')}, ${last('outbox')}) AS last`
   return Number(store.peek(sql)[0]?.['last'] ?? 0) + 1
 }
 

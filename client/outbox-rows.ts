@@ -1,6 +1,6 @@
 /**
- * Requests that wait to be sent, and the log of those that were: what a retry request can ask for. A row is queued until
- * it is encrypted under a stamp (sent), stored when its PUBACK came, accepted when the server told its seq.
+ * Requests that wait to be sent, and the log of those that were: what a retry request can ask for. A row is queued
+ * until it is encrypted under a stamp (sent), stored when its PUBACK came, accepted when the server told its seq.
  */
 import { randomBytes } from 'node:crypto'
 import type { Content } from '../topics/codec/content-plain.ts'

@@ -1,5 +1,5 @@
 /**
- * What could not be read is asked for again, and what others could not read is sent again (notes of libsignal, retry).
+ * What could not be read is asked for again, and what others could not read is sent again (libsignal's retry).
  * A request to send again is not authenticated: it is a hint, limited for each message and each asker, answered only to
  * a device that the message was for, and never after an identity change.
  */
@@ -107,7 +107,8 @@ export function createRetries(core: Core): Retries {
       if (request === undefined) return false
       const { peer, author, device } = from
       store.run(
-        'INSERT OR IGNORE INTO unreadable (peer, seq, author, device, tries, due_ms, request) VALUES (?, ?, ?, ?, 1, ?, ?)',
+        `INSERT OR IGNORE INTO unreadable (peer, seq, author, device, tries, due_ms, request)
+          VALUES (?, ?, ?, ?, 1, ?, ?)`,
         peer,
         seq,
         author,

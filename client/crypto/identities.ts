@@ -1,6 +1,6 @@
 /**
- * Identity keys of other accounts, one for each account (notes of libsignal: keyed by name, never by device). First use
- * is trusted. A change is taken when it is received, and told; nothing is sent to the new key until the user approved it.
+ * Identity keys of other accounts, one for each account: keyed by name, never by device. First use is trusted. A
+ * change is taken when it is received, and told; nothing is sent to the new key until the user approved it.
  */
 import type { Cache, Store } from '../store/open.ts'
 

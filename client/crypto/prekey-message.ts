@@ -1,6 +1,6 @@
 /**
- * The identity key that a PreKey message names: libsignal does not show it. The message is a version byte and a protobuf
- * whose field 3 is the key (libsignal, wire.proto, PreKeySignalMessage.identity_key).
+ * The identity key that a PreKey message names: libsignal does not show it. The message is a version byte and a
+ * protobuf whose field 3 is the key (libsignal, wire.proto, PreKeySignalMessage.identity_key).
  */
 const IDENTITY_KEY = 3
 const KEY_BYTES = 33

@@ -2,10 +2,10 @@
  * The client's database by version. What is secret (private keys, sessions, contents, the account) is sealed by the
  * vault before it gets here; users, seqs and stamps are plain, since the queries need them.
  *
- * `messages` has one row for each content that was received or is shown; its place in the conversation is (place,
- * stamp). `outbox` has the row of the message it sends, or the content itself when it is shown nowhere, and lives on as
- * the log of what was sent. `unreadable` has what could not be
- * decrypted and was asked for again, `handled` the seqs of deliveries that left no message. `conversations` has the marks of both sides.
+ * `messages` has one row for each content that is shown; its place in the conversation is (place, stamp). `outbox` has
+ * the row of the message it sends, or the content itself when it is shown nowhere, and lives on as the log of what was
+ * sent. `unreadable` has what could not be decrypted and was asked for again, `handled` the seqs of deliveries that left
+ * no message. `conversations` has the marks of both sides.
  */
 
 /** Each entry brings a database from the version before it to its own. Never edit one that was released. */

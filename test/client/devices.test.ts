@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict'
+import { type People, type Person, startPeople } from './people.ts'
+
+const userOf = (person: Person): string => person.client.me()?.user ?? ''
+const texts = (person: Person, peer: string) => person.client.messages(peer, { limit: 1_000 }).map(({ text }) => text)
+const saw = (person: Person, event: string) => person.events.some((each) => each.event === event)
+
+/** Links a new device to the account of `primary`, and connects it. */
+async function linkTo(people: People, primary: Person): Promise<Person> {
+  const second = people.stranger()
+  const { uri, linked } = await second.client.offerLink()
+  await primary.client.acceptLink(uri)
+  await linked
+  second.client.connect()
+  await second.until(() => saw(second, 'caughtUp'), 'caught up')
+  return second
+}
+
+describe('a person with two devices', () => {
+  let people: People
+  let alice: Person
+  let bob: Person
+  let laptop: Person
+  before(async () => {
+    people = await startPeople()
+    alice = await people.person('alice')
+    bob = await people.person('bob')
+    await alice.client.send(userOf(bob), 'before the link')
+    await bob.until(() => bob.received.length === 1, 'the first message')
+    await bob.client.send(userOf(alice), 'also before')
+    await alice.until(() => alice.received.length === 1, 'its answer')
+  })
+  after(() => people.stop())
+
+  it('links the second by a link that is good once, and it gets what was written before', async () => {
+    laptop = await linkTo(people, alice)
+    assert.equal(userOf(laptop), userOf(alice))
+    assert.equal(laptop.client.me()?.isPrimary, false)
+    await laptop.until(() => texts(laptop, userOf(bob)).length === 2, 'the history')
+    assert.deepEqual(texts(laptop, userOf(bob)), ['before the link', 'also before'])
+    assert.ok(saw(alice, 'devicesChanged'))
+  })
+
+  it('has every message on both, whoever sent it, in one order', async () => {
+    await alice.client.send(userOf(bob), 'from the phone')
+    await laptop.until(() => texts(laptop, userOf(bob)).includes('from the phone'), 'the own copy')
+    await laptop.client.send(userOf(bob), 'from the laptop')
+    await alice.until(() => texts(alice, userOf(bob)).includes('from the laptop'), 'the own copy')
+    await bob.until(() => bob.received.length === 3, 'both')
+    await bob.client.send(userOf(alice), 'to both')
+    await alice.until(() => texts(alice, userOf(bob)).includes('to both'), 'it on the phone')
+    await laptop.until(() => texts(laptop, userOf(bob)).includes('to both'), 'it on the laptop')
+    await laptop.until(() => laptop.client.messages(userOf(bob)).every(({ seq }) => seq > 0), 'seqs')
+    assert.deepEqual(texts(laptop, userOf(bob)), texts(alice, userOf(bob)))
+    assert.deepEqual(texts(bob, userOf(alice)), texts(alice, userOf(bob)))
+  })
+
+  it('warns the contact of the new device', () => {
+    const told = bob.events.filter(({ event }) => event === 'devicesChanged').map(({ value }) => value)
+    assert.ok(
+      told.some((value) => (value as { user: string }).user === userOf(alice)),
+      JSON.stringify(bob.events.slice(-8)),
+    )
+  })
+
+  it('has read on one what was read on the other', async () => {
+    await alice.client.markRead(userOf(bob))
+    const unread = () => laptop.client.conversations().find(({ peer }) => peer === userOf(bob))?.unread
+    await laptop.until(() => unread() === 0, 'nothing unread')
+  })
+
+  it('removes the second, which hears of it and gets nothing any more', async () => {
+    const device = laptop.client.me()?.device ?? ''
+    await alice.client.removeDevice(device)
+    await laptop.until(
+      () =>
+        laptop.events.some(
+          ({ event, value }) =>
+            event === 'revoked' || (event === 'offline' && (value as { reason: string }).reason === 'unauthorized'),
+        ),
+      'the end',
+    )
+    await bob.client.send(userOf(alice), 'only to the phone')
+    await alice.until(() => texts(alice, userOf(bob)).includes('only to the phone'), 'it on the phone')
+    assert.ok(!texts(laptop, userOf(bob)).includes('only to the phone'))
+    assert.equal((await alice.client.devices()).length, 1)
+  })
+
+  it('resets the identity after a loss: contacts are warned, and nothing goes to the new one unapproved', async () => {
+    const before = bob.client.safetyNumber(userOf(alice))?.digits
+    await alice.client.resetIdentity()
+    await alice.until(() => alice.events.filter(({ event }) => event === 'caughtUp').length >= 2, 'connected anew')
+    await bob.client.send(userOf(alice), 'held until approved')
+    await bob.until(() => saw(bob, 'identityChanged'), 'the warning')
+    assert.equal(bob.client.waiting(), 1)
+    assert.notEqual(bob.client.safetyNumber(userOf(alice))?.digits, before)
+    await bob.client.approveIdentity(userOf(alice))
+    await alice.until(() => texts(alice, userOf(bob)).includes('held until approved'), 'it after the approval')
+    assert.equal(bob.client.safetyNumber(userOf(alice))?.digits, alice.client.safetyNumber(userOf(bob))?.digits)
+  })
+})
