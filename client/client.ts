@@ -12,7 +12,7 @@ import { handleOfUser } from './device-lists.ts'
 import { createEmitter, type Emitter } from './events.ts'
 import { ClientFault } from './faults.ts'
 import { createInbox, type Inbox } from './inbox.ts'
-import { keepKeys } from './key-upkeep.ts'
+import { keepKeys, renewKeys } from './key-upkeep.ts'
 import { firstFreeRow, listConversations, listMessages } from './message-rows.ts'
 import { createOutbox, type Outbox } from './outbox.ts'
 import { pruneOutbox } from './outbox-rows.ts'
@@ -71,8 +71,8 @@ function assemble(settings: ClientSettings): Parts {
   const retries = createRetries(core)
   const ownDevices = createOwnDevices(core)
   const receiver = createReceiver(core, retries, createOwnContents(core))
-  const inbox = createInbox(core, transport, receiver, outbox, {
-    onCaughtUp: () => onCaughtUp(parts),
+  const inbox = createInbox(core, transport, receiver, retries, outbox, {
+    onCaughtUp: (_serverMs, isRestored) => onCaughtUp(parts, isRestored),
     onPrekeysLow: () => background(parts, () => keepKeys(core)),
     onDevicesChanged(user) {
       if (uuidText(user) === account.user) background(parts, () => ownDevices.refresh().then(outbox.wake))
@@ -96,7 +96,7 @@ function assemble(settings: ClientSettings): Parts {
   return parts
 }
 
-function onCaughtUp(parts: Parts): void {
+function onCaughtUp(parts: Parts, isRestored: boolean): void {
   const { core, store, retries, outbox, emitter, ownDevices } = parts
   emitter.emit('caughtUp', {})
   background(parts, async () => {
@@ -108,6 +108,7 @@ function onCaughtUp(parts: Parts): void {
     outbox.wake()
     await ownDevices.refresh()
     outbox.wake()
+    if (isRestored) await renewKeys(core)
     await keepKeys(core)
   })
 }

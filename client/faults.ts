@@ -23,6 +23,7 @@ export const clientErrors = {
   disk_full: row('later', 'Nothing can be written to the disk; free some space. Nothing is lost.'),
   corrupt: row('never', 'The database of the client is damaged; move it away and link this device again.'),
   newer_database: row('never', 'A newer version wrote this database; update the program.'),
+  restored: row('later', 'This database is an older copy of itself; sessions and keys were made anew.'),
   closed: row('never', 'The client was closed; open it again.'),
 
   // The way to the server.

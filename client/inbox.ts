@@ -8,6 +8,8 @@ import type { Outbox } from './outbox.ts'
 import { takeReceipts } from './receipts.ts'
 import type { Receiver } from './receive.ts'
 import { repair } from './repair.ts'
+import { forgetIfRestored } from './restored.ts'
+import type { Retries } from './retries.ts'
 import type { Turn } from './store/open.ts'
 import type { Ack, Transport } from './transport.ts'
 
@@ -17,7 +19,7 @@ export interface Inbox {
 }
 
 export interface InboxHandlers {
-  onCaughtUp(serverMs: number): void
+  onCaughtUp(serverMs: number, isRestored: boolean): void
   onPrekeysLow(): void
   onDevicesChanged(user: Uint8Array): void
   onRevoked(): void
@@ -35,6 +37,7 @@ interface State {
   readonly core: Core
   readonly transport: () => Transport
   readonly receiver: Receiver
+  readonly retries: Retries
   readonly outbox: Outbox
   readonly handlers: InboxHandlers
   items: Item[]
@@ -65,11 +68,13 @@ function onError({ core, outbox }: State, turn: Turn, delivery: Delivery): void 
 }
 
 async function workOff(state: State, turn: Turn, { delivery }: Item): Promise<void> {
-  const { core, outbox, handlers, receiver } = state
+  const { core, outbox, handlers, receiver, retries } = state
   switch (delivery.kind) {
     case 'receipts': {
       const peers = takeReceipts(core, delivery.receipts?.items ?? [])
+      retries.answerEarly()
       turn.after(() => {
+        outbox.wake()
         for (const peer of peers) core.emit('status', { peer })
       })
       return
@@ -80,9 +85,10 @@ async function workOff(state: State, turn: Turn, { delivery }: Item): Promise<vo
       return onNotice(state, turn, delivery)
     case 'caughtUp': {
       const serverMs = delivery.caughtUp?.serverMs ?? 0
+      const isRestored = forgetIfRestored(core, delivery.caughtUp?.lastStamp ?? 0)
       turn.after(() => {
         outbox.onCaughtUp()
-        handlers.onCaughtUp(serverMs)
+        handlers.onCaughtUp(serverMs, isRestored)
       })
       return
     }
@@ -135,10 +141,21 @@ export function createInbox(
   core: Core,
   transport: () => Transport,
   receiver: Receiver,
+  retries: Retries,
   outbox: Outbox,
   handlers: InboxHandlers,
 ): Inbox {
-  const state: State = { core, transport, receiver, outbox, handlers, items: [], isStopped: false, running: undefined }
+  const state: State = {
+    core,
+    transport,
+    receiver,
+    retries,
+    outbox,
+    handlers,
+    items: [],
+    isStopped: false,
+    running: undefined,
+  }
   return {
     onDelivery(payload, ack) {
       const delivery = decodeDelivery(payload)

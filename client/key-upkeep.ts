@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { limits } from '../topics/limits.ts'
 import type { Core } from './core.ts'
-import { isRotationDue, makeOneTime, makeRepeated, repeatedKeys } from './crypto/prekeys.ts'
+import { isRotationDue, makeAll, makeOneTime, makeRepeated, repeatedKeys } from './crypto/prekeys.ts'
 
 function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4)
@@ -43,6 +43,13 @@ async function refill(core: Core): Promise<void> {
   const kinds = { ec: ec < limits.prekeysLow, kem: kem < limits.prekeysLow }
   if (!kinds.ec && !kinds.kem) return
   const keys = await store.turn(() => makeOneTime(store, account.identity, kinds, core.now()))
+  await api.putKeys(keys)
+}
+
+/** Everything anew: what the server hands out may belong to private keys that an older database does not have. */
+export async function renewKeys(core: Core): Promise<void> {
+  const { store, account, api } = core
+  const keys = await store.turn(() => makeAll(store, account.identity, core.now()))
   await api.putKeys(keys)
 }
 

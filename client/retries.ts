@@ -14,6 +14,8 @@ const RESENDS_PER_MESSAGE_MAX = 5
 const RESENDS_PER_ASKER_MAX = 20
 const RESENDS_PER_ASKER_MS = 600_000
 const ASKERS_MAX = 1_000
+/** Requests that name a seq which `accepted` has not told yet. */
+const EARLY_MAX = 256
 
 export interface Sender {
   /** The other user of the conversation. */
@@ -32,6 +34,8 @@ export interface Retries {
   askDue(): void
   /** Answers a retry request. In a turn. */
   answer(from: Sender, plaintext: Uint8Array): void
+  /** Answers those that came before the seq was known here that they name. In a turn. */
+  answerEarly(): void
 }
 
 function queueAsking(core: Core, from: Sender, request: Uint8Array): void {
@@ -67,10 +71,17 @@ function resendable(core: Core, from: Sender, seq: number) {
   return undefined
 }
 
+/** Was something sent to this device of which the seq is not known yet? */
+function isUnnumbered({ store }: Core, { author, device }: Sender): boolean {
+  const rows = store.all('SELECT devices FROM outbox WHERE state = 1 OR (state = 2 AND seq = 0 AND stamp > 0)')
+  return rows.some((row) => (row['devices'] as string).split(' ').includes(`${author}.${device}`))
+}
+
 export function createRetries(core: Core): Retries {
   const { store, account, cipher } = core
   /** Answers to an asker: how many, and since when. */
   const answered = new Map<string, { count: number; sinceMs: number }>()
+  let early: { readonly from: Sender; readonly plaintext: Uint8Array }[] = []
 
   function mayAnswer({ author, device }: Sender): boolean {
     const key = `${author}.${device}`
@@ -101,6 +112,24 @@ export function createRetries(core: Core): Retries {
     })
   }
 
+  function answer(from: Sender, plaintext: Uint8Array): void {
+    const request = readRetryRequest(plaintext)
+    if (request === undefined || request.device !== account.number) return
+    const before = resendable(core, from, request.seq)
+    // A recipient who is there may ask before this device was told the seq.
+    if (before === undefined && isUnnumbered(core, from) && early.length < EARLY_MAX) {
+      early.push({ from, plaintext: Uint8Array.from(plaintext) })
+      return
+    }
+    if (!mayAnswer(from)) return
+    cipher.archiveIfCurrent(from.author, from.device, request.ratchetKey)
+    if (before !== undefined) resend(from, request.seq)
+    else if (cipher.hasSession(from.author, from.device)) {
+      const peer = from.author === account.user ? account.user : from.peer
+      queueSignal(core, peer, { heal: {} }, { user: from.author, device: from.device })
+    }
+  }
+
   return {
     askAgain(from, seq, body) {
       const request = retryRequestOf(body, seq, from.device)
@@ -124,17 +153,11 @@ export function createRetries(core: Core): Retries {
       return store.run('DELETE FROM unreadable WHERE peer = ? AND seq = ? AND author = ?', peer, seq, author) > 0
     },
     askDue: () => askDue(core),
-    answer(from, plaintext) {
-      const request = readRetryRequest(plaintext)
-      if (request === undefined || request.device !== account.number || !mayAnswer(from)) return
-      // Only who was written to can ask for a new session.
-      const before = resendable(core, from, request.seq)
-      cipher.archiveIfCurrent(from.author, from.device, request.ratchetKey)
-      if (before !== undefined) resend(from, request.seq)
-      else if (cipher.hasSession(from.author, from.device)) {
-        const peer = from.author === account.user ? account.user : from.peer
-        queueSignal(core, peer, { heal: {} }, { user: from.author, device: from.device })
-      }
+    answer,
+    answerEarly() {
+      const waiting = early
+      early = []
+      for (const { from, plaintext } of waiting) answer(from, plaintext)
     },
   }
 }

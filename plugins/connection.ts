@@ -78,6 +78,8 @@ export interface Pump {
   cursorSub: number
   /** Rows at or below it were written before: DUP. */
   sentSeq: number
+  /** The device's last stamp when it connected: a client that knows a lower one is a restored copy, and is told. */
+  readonly lastStamp: number
   /** Window as a ring: frame n is at n % ring.length, its packet id is base + n % windowRowsMax. */
   ring: (InFlight | undefined)[]
   next: number

@@ -106,7 +106,9 @@ function becomeCurrent(delivery: Delivery, connection: Connection): void {
   const pump = connection.pump as Pump
   pump.isCurrent = true
   if (connection.principal.account.kind !== 'person') return
-  const payload = encodeDelivery({ caughtUp: { serverMs: delivery.flow.ports.now(), wire: 1 } })
+  const payload = encodeDelivery({
+    caughtUp: { serverMs: delivery.flow.ports.now(), wire: 1, lastStamp: pump.lastStamp },
+  })
   writeFrame(connection, publishQos0(connection.inTopic, payload))
 }
 

@@ -33,6 +33,7 @@ export function createPump(state: InboxState): Pump {
     cursorSeq: 0,
     cursorSub: 0,
     sentSeq: state.sentSeq,
+    lastStamp: state.lastStamp,
     ring: [],
     next: 0,
     oldest: 0,

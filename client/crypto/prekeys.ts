@@ -50,6 +50,11 @@ function nextId(store: Store): number {
   return id
 }
 
+/** Ids that another copy of this database may have given are not given again. In a turn. */
+export function skipPrekeyIds(store: Store): void {
+  writeNumber(store, 'next_prekey', randomInt(1, FIRST_ID_MAX))
+}
+
 function put(store: Store, kind: number, id: number, record: Uint8Array, nowMs: number): void {
   const sql = 'INSERT INTO prekeys (kind, id, made_ms, replaced_ms, sealed) VALUES (?, ?, ?, 0, ?)'
   store.run(sql, kind, id, nowMs, store.vault.seal(`prekey ${kind} ${id}`, record))

@@ -99,3 +99,41 @@ describe('a person with two devices', () => {
     assert.equal(bob.client.safetyNumber(userOf(alice))?.digits, alice.client.safetyNumber(userOf(bob))?.digits)
   })
 })
+
+describe('a database that was put back from an older copy', () => {
+  let people: People
+  before(async () => {
+    people = await startPeople()
+  })
+  after(() => people.stop())
+
+  it('is found out before anything is sent, and both sides go on talking; each message is shown once', async () => {
+    const alice = await people.person('alice')
+    const bob = await people.person('bob')
+    const talk = async (text: string) => {
+      await alice.client.send(userOf(bob), `${text} from alice`)
+      await bob.until(() => texts(bob, userOf(alice)).includes(`${text} from alice`), text)
+      await bob.client.send(userOf(alice), `${text} from bob`)
+      await alice.until(() => texts(alice, userOf(bob)).includes(`${text} from bob`), text)
+    }
+    await talk('first')
+    await alice.client.close()
+    const copy = alice.copy()
+    alice.restore(alice.copy())
+    alice.client.connect()
+    await alice.until(() => alice.client.isOnline(), 'online')
+    for (let i = 0; i < 5; i++) await talk(`lost ${i}`)
+    await alice.client.close()
+    alice.restore(copy)
+    alice.client.connect()
+    const isFound = () =>
+      alice.events.some(({ event, value }) => event === 'fault' && (value as { code: string }).code === 'restored')
+    await alice.until(isFound, 'the restored copy')
+    await bob.client.send(userOf(alice), 'to the restored one')
+    await alice.until(() => texts(alice, userOf(bob)).includes('to the restored one'), 'it')
+    await talk('after')
+    const seen = texts(bob, userOf(alice))
+    assert.equal(new Set(seen).size, seen.length)
+    assert.equal(texts(alice, userOf(bob)).filter((text) => text === 'after from bob').length, 1)
+  })
+})

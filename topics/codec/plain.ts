@@ -124,7 +124,8 @@ export interface Delivery {
   readonly entry: PlainSignedEntry | undefined
   readonly notice: Notice | undefined
   readonly error: WireError | undefined
-  readonly caughtUp: { readonly serverMs: number; readonly wire: number } | undefined
+  /** `lastStamp`: the device's when it connected. Above what the client knows: its database is an old copy. */
+  readonly caughtUp: { readonly serverMs: number; readonly wire: number; readonly lastStamp: number } | undefined
   readonly gone: { readonly seqs: readonly number[] } | undefined
   readonly peer: Uint8Array | undefined
   readonly group: Uint8Array | undefined

@@ -179,7 +179,7 @@ export const sendRequest = schema(
   [6, 14, 15],
 )
 
-const caughtUp = schema('CaughtUp', { serverMs: [1, 'uint64'], wire: [2, 'uint32'] })
+const caughtUp = schema('CaughtUp', { serverMs: [1, 'uint64'], wire: [2, 'uint32'], lastStamp: [3, 'uint64'] })
 const gone = schema('Gone', { seqs: [1, seqs] })
 const prekeysLow = schema('PrekeysLow', { ec: [1, 'uint32'], kem: [2, 'uint32'] })
 const notice = schema('Notice', {}, 'kind', {
