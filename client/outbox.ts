@@ -1,8 +1,8 @@
 /**
- * The outbox: sends what is queued, in order, at most `clientPublishesMax` at a time without PUBACK. What was
- * encrypted is published again after every reconnect, the same bytes under the same stamp, until its PUBACK; never
- * encrypted again for the network's sake. Encrypting begins only when everything that waited was received: an answer then stands above
- * what it answers, and sessions are those of today.
+ * The outbox: sends what is queued, in order, at most `clientPublishesMax` at a time without PUBACK. What was encrypted
+ * is published again after every reconnect, the same bytes under the same stamp, until its PUBACK; never encrypted
+ * again for the network's sake. Encrypting begins only when everything that waited was received: an answer then stands
+ * above what it answers, and sessions are those of today.
  */
 
 import { isErrorCode } from '../topics/errors.ts'

@@ -59,61 +59,72 @@ export interface Receiver {
   receive(turn: Turn, delivery: Delivery): Promise<void>
 }
 
+interface Parts {
+  readonly core: Core
+  readonly retries: Retries
+  readonly own: OwnContents
+}
+
+/** Once for each (author, Content.id). */
+function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Content, bytes: Uint8Array): void {
+  const { core, retries, own } = parts
+  const { store, emit, account } = core
+  const { peer, author, device } = from
+  const id = content.id as Uint8Array
+  const row = core.nextRow()
+  const isShown = SHOWN.has(content.kind ?? '')
+  // A resend stands where the message stood that could not be read: but only if that was asked for.
+  const place = content.resendOf > 0 && retries.settle(from, content.resendOf) ? content.resendOf : seq
+  const sentMs = sentMsOf(core, id)
+  if (!isShown) {
+    noteHandled(store, peer, seq)
+    return own.take(turn, from, content)
+  }
+  const isNew = putMessage(store, {
+    row,
+    peer,
+    author,
+    device,
+    id: Uint8Array.from(id),
+    seq: place,
+    place,
+    stamp: 0,
+    isShown,
+    sentMs,
+    content: bytes,
+  })
+  if (!isNew || place !== seq) noteHandled(store, peer, seq)
+  if (!isNew) return
+  turn.after(() => {
+    const message = readMessage(store, row, account.user)
+    if (message !== undefined) emit('message', message)
+  })
+}
+
+async function read(parts: Parts, turn: Turn, from: Sender, seq: number, body: Body): Promise<void> {
+  const { core, retries } = parts
+  const { store, cipher, emit } = core
+  const result = await cipher.decrypt(from.author, from.device, body)
+  for (const user of cipher.identities.takeChanged()) turn.after(() => emit('identityChanged', { user }))
+  if ('fault' in result) {
+    if (retries.askAgain(from, seq, body)) return turn.after(() => emit('unreadable', { peer: from.peer }))
+    noteHandled(store, from.peer, seq)
+    turn.after(() => emit('fault', { code: 'undecryptable', text: `A delivery is no message: ${result.text}` }))
+    return
+  }
+  const content = checked(core, from, result.content)
+  if (typeof content === 'string') {
+    noteHandled(store, from.peer, seq)
+    const text = `A message of ${from.author} was dropped: ${content}.`
+    turn.after(() => emit('fault', { code: 'undecryptable', text }))
+    return
+  }
+  put(parts, turn, from, seq, content, unpad(result.content) as Uint8Array)
+}
+
 export function createReceiver(core: Core, retries: Retries, own: OwnContents): Receiver {
-  const { store, cipher, emit, account } = core
-
-  function put(turn: Turn, from: Sender, seq: number, content: Content, bytes: Uint8Array): void {
-    const { peer, author, device } = from
-    const id = content.id as Uint8Array
-    const row = core.nextRow()
-    const isShown = SHOWN.has(content.kind ?? '')
-    // A resend stands where the message stood that could not be read: but only if that was asked for.
-    const place = content.resendOf > 0 && retries.settle(from, content.resendOf) ? content.resendOf : seq
-    const sentMs = sentMsOf(core, id)
-    if (!isShown) {
-      noteHandled(store, peer, seq)
-      return own.take(turn, from, content)
-    }
-    const isNew = putMessage(store, {
-      row,
-      peer,
-      author,
-      device,
-      id: Uint8Array.from(id),
-      seq: place,
-      place,
-      stamp: 0,
-      isShown,
-      sentMs,
-      content: bytes,
-    })
-    if (!isNew || place !== seq) noteHandled(store, peer, seq)
-    if (!isNew) return
-    turn.after(() => {
-      const message = readMessage(store, row, account.user)
-      if (message !== undefined) emit('message', message)
-    })
-  }
-
-  async function read(turn: Turn, from: Sender, seq: number, body: Body): Promise<void> {
-    const result = await cipher.decrypt(from.author, from.device, body)
-    for (const user of cipher.identities.takeChanged()) turn.after(() => emit('identityChanged', { user }))
-    if ('fault' in result) {
-      if (retries.askAgain(from, seq, body)) return turn.after(() => emit('unreadable', { peer: from.peer }))
-      noteHandled(store, from.peer, seq)
-      turn.after(() => emit('fault', { code: 'undecryptable', text: `A delivery is no message: ${result.text}` }))
-      return
-    }
-    const content = checked(core, from, result.content)
-    if (typeof content === 'string') {
-      noteHandled(store, from.peer, seq)
-      const text = `A message of ${from.author} was dropped: ${content}.`
-      turn.after(() => emit('fault', { code: 'undecryptable', text }))
-      return
-    }
-    put(turn, from, seq, content, unpad(result.content) as Uint8Array)
-  }
-
+  const { store, emit } = core
+  const parts: Parts = { core, retries, own }
   return {
     async receive(turn, delivery) {
       const from = senderOf(core, delivery)
@@ -130,7 +141,7 @@ export function createReceiver(core: Core, retries: Retries, own: OwnContents): 
       const body = bodyOf(delivery)
       if (body === undefined) return
       raiseMarks(store, from.peer, { highest: seq })
-      await read(turn, from, seq, body)
+      await read(parts, turn, from, seq, body)
     },
   }
 }

@@ -71,6 +71,25 @@ function resendable(core: Core, from: Sender, seq: number) {
   return undefined
 }
 
+/** The same content under a new stamp, for the one device that asked. */
+function resend(core: Core, from: Sender, seq: number): void {
+  const { store } = core
+  const only = { user: from.author, device: from.device }
+  const found = resendable(core, from, seq)
+  const bytes = found && contentOfRequest(store, found.row)
+  const content = bytes && decodeContent(bytes)
+  if (found === undefined || content === undefined || content.fault) return
+  if (found.resends >= RESENDS_PER_MESSAGE_MAX) return
+  store.run('UPDATE outbox SET resends = resends + 1 WHERE row = ?', found.row)
+  queueRequest(core, {
+    row: core.nextRow(),
+    peer: found.peer,
+    scope: SCOPE.partial,
+    only,
+    content: encodeContent({ ...content, resendOf: content.resendOf || seq }),
+  })
+}
+
 /** Was something sent to this device of which the seq is not known yet? */
 function isUnnumbered({ store }: Core, { author, device }: Sender): boolean {
   const rows = store.all('SELECT devices FROM outbox WHERE state = 1 OR (state = 2 AND seq = 0 AND stamp > 0)')
@@ -95,23 +114,6 @@ export function createRetries(core: Core): Retries {
     return ++known.count <= RESENDS_PER_ASKER_MAX
   }
 
-  function resend(from: Sender, seq: number): void {
-    const only = { user: from.author, device: from.device }
-    const found = resendable(core, from, seq)
-    const bytes = found && contentOfRequest(store, found.row)
-    const content = bytes && decodeContent(bytes)
-    if (found === undefined || content === undefined || content.fault) return
-    if (found.resends >= RESENDS_PER_MESSAGE_MAX) return
-    store.run('UPDATE outbox SET resends = resends + 1 WHERE row = ?', found.row)
-    queueRequest(core, {
-      row: core.nextRow(),
-      peer: found.peer,
-      scope: SCOPE.partial,
-      only,
-      content: encodeContent({ ...content, resendOf: content.resendOf || seq }),
-    })
-  }
-
   function answer(from: Sender, plaintext: Uint8Array): void {
     const request = readRetryRequest(plaintext)
     if (request === undefined || request.device !== account.number) return
@@ -123,7 +125,7 @@ export function createRetries(core: Core): Retries {
     }
     if (!mayAnswer(from)) return
     cipher.archiveIfCurrent(from.author, from.device, request.ratchetKey)
-    if (before !== undefined) resend(from, request.seq)
+    if (before !== undefined) resend(core, from, request.seq)
     else if (cipher.hasSession(from.author, from.device)) {
       const peer = from.author === account.user ? account.user : from.peer
       queueSignal(core, peer, { heal: {} }, { user: from.author, device: from.device })

@@ -8,6 +8,7 @@ const LOOK_BACK = 50
 const LOOK_BACK_MAX = 1_000
 const FOLLOWED_MAX = 2_000
 const ID_CHARS_SHOWN = 8
+const SENTENCE_CHARS_MAX = 300
 
 export interface View {
   /** The user one talks with; '' for nobody yet. */
@@ -107,7 +108,7 @@ export function createView(client: Client, terminal: Terminal): View {
       const { author } = message
       if (!message.isOwn && client.handleOf(author) === '' && !strangers.has(author)) {
         strangers.add(author)
-        view.say(`${nameOf(author)} is somebody you have not talked with; /to ${nameOf(author)} answers, or /to NAME.`)
+        view.say(`${nameOf(author)} has no name here yet; /to ${nameOf(author)} answers.`)
       }
       if (message.peer === view.peer && !message.isOwn) client.markRead(message.peer).catch(() => undefined)
     }),
@@ -119,15 +120,23 @@ export function createView(client: Client, terminal: Terminal): View {
 function listenToWarnings(client: Client, view: View): (() => void)[] {
   const { nameOf, say, warn } = view
   let isAway = false
-  const numbers = (all: readonly number[]) => all.map((n) => `#${n}`).join(', ')
+  const numbers = (each: readonly number[]) => each.map((n) => `#${n}`).join(', ')
   return [
     client.on('online', () => {
       say('Online.')
       isAway = false
     }),
-    client.on('offline', ({ text }) => {
-      // Said once, not at every try.
-      if (!isAway) say(`Offline: ${brief(text, 200)} What you write is kept and sent later.`)
+    client.on('offline', ({ reason, text }) => {
+      if (reason === 'unauthorized') {
+        warn(
+          'The server does not know this device any more: it was removed from its account. What is here can be read.',
+        )
+      } else if (reason === 'taken_over') {
+        warn(brief(text, SENTENCE_CHARS_MAX))
+      } else if (!isAway) {
+        // Said once, not at every try.
+        say(`Offline: ${brief(text, SENTENCE_CHARS_MAX)} What you write is kept and sent later.`)
+      }
       isAway = true
     }),
     client.on('identityChanged', ({ user }) => {
@@ -137,8 +146,13 @@ function listenToWarnings(client: Client, view: View): (() => void)[] {
           `compare /verify ${name} with them, then /approve ${name}.`,
       )
     }),
-    client.on('devicesChanged', ({ user, added, removed }) => {
-      const whose = user === client.me()?.user ? 'Your own devices' : `The devices of ${nameOf(user)}`
+    client.on('devicesChanged', ({ user, added: all, removed }) => {
+      const me = client.me()
+      const isOwn = user === me?.user
+      const whose = isOwn ? 'Your own devices' : `The devices of ${nameOf(user)}`
+      // A new device is no news to itself.
+      const added = isOwn ? all.filter((number) => number !== me.number) : all
+      if (added.length + removed.length === 0) return
       const what = [
         ...(added.length === 0 ? [] : [`new: ${numbers(added)}`]),
         ...(removed.length === 0 ? [] : [`gone: ${numbers(removed)}`]),
@@ -152,6 +166,6 @@ function listenToWarnings(client: Client, view: View): (() => void)[] {
     client.on('revoked', () =>
       warn('This device was removed from its account. What is here can be read; register in another folder.'),
     ),
-    client.on('fault', ({ text }) => warn(brief(text, 300))),
+    client.on('fault', ({ text }) => warn(brief(text, SENTENCE_CHARS_MAX))),
   ]
 }

@@ -27,7 +27,7 @@ import type { Store } from '../store/open.ts'
 import { createIdentities, type Identities } from './identities.ts'
 import { identityOfPrekeyMessage } from './prekey-message.ts'
 import { createSessions, type Sessions } from './session-cache.ts'
-import { createSignalStores } from './stores.ts'
+import { createSignalStores, type SignalStores } from './stores.ts'
 
 export interface Body {
   readonly field: 'whisper' | 'prekey'
@@ -84,44 +84,43 @@ function bundleOf(identityKey: Uint8Array, bundle: Bundle): PreKeyBundle {
   )
 }
 
+interface Keyring {
+  readonly account: Account
+  readonly sessions: Sessions
+  readonly identities: Identities
+  readonly stores: SignalStores
+}
+
+const me = ({ account }: Keyring): ProtocolAddress => addressOf(account.user, account.number)
+
+async function decryptNow(keyring: Keyring, user: string, device: number, { field, bytes }: Body): Promise<Uint8Array> {
+  const { sessions, identities, prekeys, signedPrekeys, kemPrekeys } = keyring.stores
+  const from = addressOf(user, device)
+  if (field === 'whisper') {
+    return signalDecrypt(SignalMessage.deserialize(own(bytes)), from, me(keyring), sessions, identities)
+  }
+  const message = PreKeySignalMessage.deserialize(own(bytes))
+  forgetOtherIdentity(keyring, user, bytes)
+  return signalDecryptPreKey(message, from, me(keyring), sessions, identities, prekeys, signedPrekeys, kemPrekeys)
+}
+
+/**
+ * Sessions under the identity before must not come back: a late message on one of them would bring its identity back.
+ * They go first; when the message turns out to be false, this is undone with it.
+ */
+function forgetOtherIdentity({ account, identities, sessions }: Keyring, user: string, bytes: Uint8Array): void {
+  const known = user === account.user ? undefined : identities.get(user)
+  const named = identityOfPrekeyMessage(bytes)
+  if (known !== undefined && named !== undefined && Buffer.compare(known.key, named) !== 0) sessions.removeAll(user)
+}
+
 export function createCipher(store: Store, account: Account, now: () => number): Cipher {
   const sessions = createSessions(store)
   const identities = createIdentities(store)
   store.addCache(sessions)
   store.addCache(identities)
   const stores = createSignalStores(store, sessions, identities, account, now)
-  const me = () => addressOf(account.user, account.number)
-
-  async function decryptNow(user: string, device: number, { field, bytes }: Body): Promise<Uint8Array> {
-    const from = addressOf(user, device)
-    if (field === 'whisper') {
-      return signalDecrypt(SignalMessage.deserialize(own(bytes)), from, me(), stores.sessions, stores.identities)
-    }
-    const message = PreKeySignalMessage.deserialize(own(bytes))
-    forgetOtherIdentity(user, bytes)
-    const { prekeys, signedPrekeys, kemPrekeys } = stores
-    return signalDecryptPreKey(
-      message,
-      from,
-      me(),
-      stores.sessions,
-      stores.identities,
-      prekeys,
-      signedPrekeys,
-      kemPrekeys,
-    )
-  }
-
-  /**
-   * Sessions under the identity before must not come back: a late message on one of them would bring its identity
-   * back. They go first; when the message turns out to be false, this is undone with it.
-   */
-  function forgetOtherIdentity(user: string, bytes: Uint8Array): void {
-    const known = user === account.user ? undefined : identities.get(user)
-    const named = identityOfPrekeyMessage(bytes)
-    if (known !== undefined && named !== undefined && Buffer.compare(known.key, named) !== 0) sessions.removeAll(user)
-  }
-
+  const keyring: Keyring = { account, sessions, identities, stores }
   return {
     sessions,
     identities,
@@ -138,19 +137,26 @@ export function createCipher(store: Store, account: Account, now: () => number):
       if (isOther || known?.isApproved === false) throw new IdentityFault(user)
       const remote = addressOf(user, bundle.number)
       const today = new Date(now())
-      await processPreKeyBundle(bundleOf(identityKey, bundle), remote, me(), stores.sessions, stores.identities, today)
+      await processPreKeyBundle(
+        bundleOf(identityKey, bundle),
+        remote,
+        me(keyring),
+        stores.sessions,
+        stores.identities,
+        today,
+      )
     },
     async encrypt(user, device, padded) {
       if (user !== account.user && identities.get(user)?.isApproved === false) throw new IdentityFault(user)
       const today = new Date(now())
       const remote = addressOf(user, device)
-      const message = await signalEncrypt(own(padded), remote, me(), stores.sessions, stores.identities, today)
+      const message = await signalEncrypt(own(padded), remote, me(keyring), stores.sessions, stores.identities, today)
       const field = message.type() === CiphertextMessageType.PreKey ? 'prekey' : 'whisper'
       return { field, bytes: message.serialize() }
     },
     async decrypt(user, device, body) {
       try {
-        return { content: await store.part(() => decryptNow(user, device, body)) }
+        return { content: await store.part(() => decryptNow(keyring, user, device, body)) }
       } catch (error) {
         const isDuplicate = error instanceof LibSignalErrorBase && error.code === ErrorCode.DuplicatedMessage
         return { fault: isDuplicate ? 'duplicate' : 'unreadable', text: (error as Error).message }

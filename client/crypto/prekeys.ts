@@ -1,6 +1,7 @@
 /**
  * One's own prekeys: made, written down (sealed) before their public halves leave, renewed. Ids begin at random, rise,
- * and are never used again. Numbers are Signal's: the repeated keys change every 2 days, replaced ones stay for 30 days and at least 5 of them, one-time keys whose public half may still be out for 90 days.
+ * and are never used again. Numbers are Signal's: the repeated keys change every 2 days, replaced ones stay for 30 days
+ * and at least 5 of them, one-time keys whose public half may still be out for 90 days.
  */
 import { randomInt } from 'node:crypto'
 import {

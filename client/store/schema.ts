@@ -4,8 +4,8 @@
  *
  * `messages` has one row for each content that is shown; its place in the conversation is (place, stamp). `outbox` has
  * the row of the message it sends, or the content itself when it is shown nowhere, and lives on as the log of what was
- * sent. `unreadable` has what could not be decrypted and was asked for again, `handled` the seqs of deliveries that left
- * no message. `conversations` has the marks of both sides.
+ * sent. `unreadable` has what could not be decrypted and was asked for again, `handled` the seqs of deliveries that
+ * left no message. `conversations` has the marks of both sides.
  */
 
 /** Each entry brings a database from the version before it to its own. Never edit one that was released. */
