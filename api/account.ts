@@ -1,7 +1,7 @@
 /** The caller's account: what it is, its end, a new token, a new identity; and who has a handle. */
 import { Type } from 'typebox'
 import { ConflictFault, IdentityFault, type Ports } from '../core/ports.ts'
-import { isHandle, uuidText } from '../topics/ids.ts'
+import { isHandle, parseUuid, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { personOf, primaryOf, principalOf, deviceSecurity as security } from './authorise.ts'
@@ -118,10 +118,10 @@ function lookUpRoute(app: App, { directory, limiter }: Ports): void {
     '/v1/users/:handle',
     {
       schema: {
-        summary: 'Find who has a handle',
+        summary: 'Find who has a handle, or which handle somebody has',
         tags,
         security,
-        params: Type.Object({ handle: Type.String({ description: '`bob` or `@bob`.' }) }),
+        params: Type.Object({ handle: Type.String({ description: '`bob`, `@bob` or the UUID of a user.' }) }),
         response: { 200: Type.Object({ user: uuid, handle }), ...problems },
       },
     },
@@ -130,7 +130,10 @@ function lookUpRoute(app: App, { directory, limiter }: Ports): void {
       const most = limits.lookupsPerDevicePerHourMax
       await limitTo(limiter, 'lookups', id, most, HOUR_MS, 'Too many handles were looked up; wait.')
       const wanted = request.params.handle.replace(/^@/, '')
-      const found = isHandle(wanted) ? await directory.accountByHandle(wanted) : undefined
+      // No handle looks like a UUID: it has no hyphens.
+      const user = parseUuid(wanted)
+      const byHandle = isHandle(wanted) ? directory.accountByHandle(wanted) : undefined
+      const found = await (user === undefined ? byHandle : directory.account(user))
       if (found?.handle === undefined) throw new ProblemFault('unknown_recipient', 'Nobody has that handle.')
       return { user: uuidText(found.user), handle: found.handle }
     },

@@ -63,6 +63,8 @@ export interface Api {
   replaceIdentity(device: NewDevice, key?: string): Promise<NewSession>
   /** `bob` or `@bob`; rejects with `unknown_recipient`. */
   findUser(handle: string): Promise<{ readonly user: string; readonly handle: string }>
+  /** The handle of a user; rejects with `unknown_recipient` when there is none. */
+  handleOf(user: string): Promise<string>
   putKeys(upload: KeyUpload, key?: string): Promise<void>
   countKeys(): Promise<{ readonly ec: number; readonly kem: number }>
   /** False: the server has other repeated keys than those of the digest. */
@@ -201,6 +203,13 @@ function keyCalls(call: Caller) {
         const found = readFoundUser(json)
         if (found.handle !== name) throw new ShapeFault('handle')
         return found
+      })
+    },
+    async handleOf(user) {
+      return call({ method: 'GET', path: `/v1/users/${userInPath(user)}` }, (json) => {
+        const found = readFoundUser(json)
+        if (found.user !== user) throw new ShapeFault('user')
+        return found.handle
       })
     },
     async putKeys(upload, key) {

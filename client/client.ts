@@ -23,7 +23,7 @@ import { createReceiver } from './receive.ts'
 import { blankAccount, createEnrolment, type Enrolment } from './register.ts'
 import { createRetries, type Retries } from './retries.ts'
 import { openStore, type Store } from './store/open.ts'
-import { findUser, markRead, send, tellReadMarks } from './talk.ts'
+import { findUser, learnHandle, markRead, send, tellReadMarks } from './talk.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 const LIST_DEFAULT = 50
@@ -50,6 +50,17 @@ const OFFLINE: Pick<Transport, 'isOnline' | 'publish' | 'acknowledge'> = {
   acknowledge: () => undefined,
 }
 
+/** Gives the database back when it does not open: nobody else could use it until this process ends. */
+function openParts(settings: ClientSettings): Parts {
+  const store = openStore(settings.folder, settings.unlock, settings.pragmas)
+  try {
+    return assemble(store, settings)
+  } catch (error) {
+    store.abandon()
+    throw error
+  }
+}
+
 /** Work of which a failure is only told. */
 function background(parts: Parts, work: () => Promise<unknown>): void {
   work().catch((error: Error & { code?: string }) => {
@@ -57,9 +68,8 @@ function background(parts: Parts, work: () => Promise<unknown>): void {
   })
 }
 
-function assemble(settings: ClientSettings): Parts {
+function assemble(store: Store, settings: ClientSettings): Parts {
   const now = settings.now ?? Date.now
-  const store = openStore(settings.folder, settings.unlock, settings.pragmas)
   const account = blankAccount(store, settings.url)
   const emitter = createEmitter()
   const api = createApi(account.url, () => account.token || undefined)
@@ -215,7 +225,7 @@ function accountCalls(parts: Parts) {
  * `wrong_passphrase`, `corrupt`, `newer_database`.
  */
 export function openClient(settings: ClientSettings): Client {
-  const parts = assemble(settings)
+  const parts = openParts(settings)
   const { core, store, account, outbox, inbox, emitter } = parts
   return {
     ...accountCalls(parts),
@@ -236,6 +246,7 @@ export function openClient(settings: ClientSettings): Client {
       store.abandon()
     },
     findUser: (handle) => findUser(core, handle),
+    learnHandle: (user) => learnHandle(core, user),
     handleOf: (user) => (user === account.user ? account.handle : handleOfUser(store, user)),
     send: (peer, text) => send(core, outbox, peer, text),
     messages: (peer, { limit = LIST_DEFAULT, before } = {}) => listMessages(store, peer, account.user, limit, before),

@@ -58,6 +58,8 @@ export interface Client {
   findUser(handle: string): Promise<string>
   /** '' when it is not known. */
   handleOf(user: string): string
+  /** Asks the server for the handle when it is not known; '' when there is none, or no answer. */
+  learnHandle(user: string): Promise<string>
   /** Durable when it resolves; it leaves when it can. At most 16 KiB of text. */
   send(peer: string, text: string): Promise<Message>
   /** The last ones, oldest first; with `before`, those in front of it. */

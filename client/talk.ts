@@ -3,7 +3,7 @@ import { encodeContent, SCOPE } from '../topics/codec.ts'
 import { isHandle, pairConversation } from '../topics/ids.ts'
 import { ApiFault } from './api.ts'
 import { type Core, idBytes } from './core.ts'
-import { setHandle, userOfHandle } from './device-lists.ts'
+import { handleOfUser, setHandle, userOfHandle } from './device-lists.ts'
 import { ClientFault } from './faults.ts'
 import { type Message, marksOf, peekMarks, putMessage, raiseMarks, readMessage } from './message-rows.ts'
 import { clientCodeOfFault, type Outbox } from './outbox.ts'
@@ -65,6 +65,21 @@ export async function findUser(core: Core, name: string): Promise<string> {
       throw new ClientFault('unknown_peer', `Nobody is called @${handle}.`)
     }
     throw error instanceof ApiFault ? new ClientFault(clientCodeOfFault(error), error.message) : error
+  }
+}
+
+/** The handle of somebody who wrote, remembered; '' when there is none or the server cannot be asked now. */
+export async function learnHandle(core: Core, user: string): Promise<string> {
+  const { store, account, api } = core
+  const known = user === account.user ? account.handle : handleOfUser(store, user)
+  if (known !== '') return known
+  try {
+    const handle = await api.handleOf(user)
+    await store.turn(() => setHandle(store, user, handle))
+    return handle
+  } catch (error) {
+    if (error instanceof ApiFault) return ''
+    throw error
   }
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { errorOf } from '../../topics/errors.ts'
 import { limits } from '../../topics/limits.ts'
 import { errorsOf, inOf, send } from '../data-plane/scene.ts'
@@ -166,14 +167,14 @@ describe('the account of a person', () => {
   })
 
   describe('handles', () => {
-    it('are found with and without @, and nobody else is', async () => {
+    it('are found with and without @ and by the id of the user, and nobody else is', async () => {
       const ann = await register(test, ANN, { handle: 'ann_1.x' })
-      for (const path of ['ann_1.x', '@ann_1.x', '%40ann_1.x']) {
+      for (const path of ['ann_1.x', '@ann_1.x', '%40ann_1.x', ann.user]) {
         const { status, body } = await get(`/v1/users/${path}`, ann.token)
         assert.deepEqual([status, body], [200, { user: ann.user, handle: 'ann_1.x' }])
       }
       const answers = new Set<string>()
-      for (const path of ['nobody', 'ANN_1.X', '@@ann_1.x', ann.user, 'ann_1.x%00', '%25', 'an', 'x'.repeat(33)]) {
+      for (const path of ['nobody', 'ANN_1.X', '@@ann_1.x', randomUUID(), 'ann_1.x%00', '%25', 'an', 'x'.repeat(33)]) {
         const answer = await get(`/v1/users/${path}`, ann.token)
         assertProblem(answer, 404, 'unknown_recipient')
         answers.add(JSON.stringify(answer.body))

@@ -47,6 +47,14 @@ describe('two people', () => {
     assert.equal(alice.client.compareSafetyNumber(userOf(bob), new Uint8Array(9)), false)
   })
 
+  it('learn the handle of who writes to them', async () => {
+    assert.equal(bob.client.handleOf(userOf(alice)), '')
+    assert.equal(await bob.client.learnHandle(userOf(alice)), 'alice')
+    assert.equal(bob.client.handleOf(userOf(alice)), 'alice')
+    assert.equal(await bob.client.findUser('alice'), userOf(alice))
+    assert.equal(await bob.client.learnHandle('00000000-0000-4000-8000-000000000000'), '')
+  })
+
   it('get what was sent while they were away, each once and in order', async () => {
     await bob.client.close()
     const before = texts(alice, userOf(bob)).length
