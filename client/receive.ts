@@ -10,6 +10,8 @@ import { type Delivery, decodeContent } from '../topics/codec.ts'
 import { ID_BYTES, pairConversation, uuidText } from '../topics/ids.ts'
 import { type Core, idBytes } from './core.ts'
 import type { Body } from './crypto/cipher.ts'
+import { senderOfPrekeyMessage } from './crypto/prekey-message.ts'
+import { devicesOf, setDevices } from './device-lists.ts'
 import { isHandled, noteHandled, putMessage, raiseMarks, readMessage } from './message-rows.ts'
 import type { OwnContents } from './own-contents.ts'
 import type { Retries, Sender } from './retries.ts'
@@ -101,6 +103,18 @@ function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Conte
   })
 }
 
+/** A device that was not listed has written: its session is there, and whoever talks to its user is warned. */
+function noteDevice(core: Core, turn: Turn, { author, device }: Sender, body: Body): void {
+  // One's own are told by the server, and get the history then.
+  if (body.field !== 'prekey' || author === core.account.user) return
+  const { store, emit } = core
+  const listed = devicesOf(store, author)
+  const registrationId = senderOfPrekeyMessage(body.bytes)?.registrationId ?? 0
+  if (listed === undefined || listed.some(({ number }) => number === device)) return
+  setDevices(store, author, [...listed, { number: device, registrationId }])
+  turn.after(() => emit('devicesChanged', { user: author, added: [device], removed: [] }))
+}
+
 async function read(parts: Parts, turn: Turn, from: Sender, seq: number, body: Body): Promise<void> {
   const { core, retries } = parts
   const { store, cipher, emit } = core
@@ -119,6 +133,7 @@ async function read(parts: Parts, turn: Turn, from: Sender, seq: number, body: B
     turn.after(() => emit('fault', { code: 'undecryptable', text }))
     return
   }
+  noteDevice(core, turn, from, body)
   put(parts, turn, from, seq, content, unpad(result.content) as Uint8Array)
 }
 

@@ -8,6 +8,7 @@ import { type Account, newIdentity, readAccount, writeAccount } from './account.
 import type { Admission, Api, NewSession } from './api.ts'
 import { ApiFault } from './api.ts'
 import { makeAll } from './crypto/prekeys.ts'
+import { ACCEPTED, SENT, STORED } from './outbox-rows.ts'
 import type { Store } from './store/open.ts'
 
 /** libsignal's registration ids have 14 bits; its clients leave the last ones out. */
@@ -60,6 +61,9 @@ async function take(store: Store, account: Account, session: NewSession): Promis
     // Sessions and lists of a device that was before are not those of this one.
     store.run('DELETE FROM sessions')
     store.run('UPDATE peers SET devices = ?', '')
+    // What was under way is encrypted anew by this device; nobody tells it the seqs of the one before.
+    store.run('UPDATE outbox SET state = 0, stamp = 0, request = NULL WHERE state = ?', SENT)
+    store.run('UPDATE outbox SET state = ? WHERE state = ?', ACCEPTED, STORED)
     writeAccount(store, account)
   })
 }

@@ -25,7 +25,7 @@ import type { Account } from '../account.ts'
 import type { Bundle } from '../api.ts'
 import type { Store } from '../store/open.ts'
 import { createIdentities, type Identities } from './identities.ts'
-import { identityOfPrekeyMessage } from './prekey-message.ts'
+import { senderOfPrekeyMessage } from './prekey-message.ts'
 import { createSessions, type Sessions } from './session-cache.ts'
 import { createSignalStores, type SignalStores } from './stores.ts'
 
@@ -110,7 +110,7 @@ async function decryptNow(keyring: Keyring, user: string, device: number, { fiel
  */
 function forgetOtherIdentity({ account, identities, sessions }: Keyring, user: string, bytes: Uint8Array): void {
   const known = user === account.user ? undefined : identities.get(user)
-  const named = identityOfPrekeyMessage(bytes)
+  const named = senderOfPrekeyMessage(bytes)?.identityKey
   if (known !== undefined && named !== undefined && Buffer.compare(known.key, named) !== 0) sessions.removeAll(user)
 }
 

@@ -1,8 +1,10 @@
 /**
- * The identity key that a PreKey message names: libsignal does not show it. The message is a version byte and a
- * protobuf whose field 3 is the key (libsignal, wire.proto, PreKeySignalMessage.identity_key).
+ * What a PreKey message says of its sender in the open: identity key and registration id. libsignal does not show the
+ * key. The message is a version byte and a protobuf (libsignal, wire.proto, PreKeySignalMessage: identity_key = 3,
+ * registration_id = 5). The registration id is not authenticated: a wrong one costs a round of repairing.
  */
 const IDENTITY_KEY = 3
+const REGISTRATION_ID = 5
 const KEY_BYTES = 33
 
 interface Reader {
@@ -22,20 +24,32 @@ function readVarint(reader: Reader): number {
   return -1
 }
 
-/** 33 bytes, or undefined when the message has none or is malformed: libsignal will refuse it then. */
-export function identityOfPrekeyMessage(message: Uint8Array): Uint8Array | undefined {
+export interface PrekeySender {
+  /** 33 bytes. */
+  readonly identityKey: Uint8Array
+  /** 0: it names none. */
+  readonly registrationId: number
+}
+
+/** Undefined when the message has no identity key or is malformed: libsignal will refuse it then. */
+export function senderOfPrekeyMessage(message: Uint8Array): PrekeySender | undefined {
   const reader: Reader = { bytes: message, at: 1 }
-  let found: Uint8Array | undefined
+  let identityKey: Uint8Array | undefined
+  let registrationId = 0
   while (reader.at < message.length) {
     const tag = readVarint(reader)
     if (tag < 0) return undefined
     const wire = tag & 7
     const value = wire === 0 || wire === 2 ? readVarint(reader) : -1
     if (value < 0) return undefined
-    if (wire === 0) continue
-    if (tag >>> 3 === IDENTITY_KEY) found = message.subarray(reader.at, reader.at + value)
+    // The last one of a field counts, as protobuf has it.
+    if (wire === 0) {
+      if (tag >>> 3 === REGISTRATION_ID) registrationId = value
+      continue
+    }
+    if (tag >>> 3 === IDENTITY_KEY) identityKey = message.subarray(reader.at, reader.at + value)
     reader.at += value
   }
-  // The last one counts, as protobuf has it.
-  return reader.at === message.length && found?.length === KEY_BYTES ? found : undefined
+  if (reader.at !== message.length || identityKey?.length !== KEY_BYTES) return undefined
+  return { identityKey, registrationId }
 }

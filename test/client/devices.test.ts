@@ -69,6 +69,18 @@ describe('a person with two devices', () => {
     await laptop.until(() => unread() === 0, 'nothing unread')
   })
 
+  it('warns a contact to whom the new device writes first', async () => {
+    const third = await linkTo(people, alice)
+    const from = bob.events.length
+    await third.client.send(userOf(bob), 'from the third')
+    await bob.until(() => bob.received.some(({ text }) => text === 'from the third'), 'it')
+    const told = bob.events.slice(from).find(({ event }) => event === 'devicesChanged')?.value
+    assert.deepEqual(told, { user: userOf(alice), added: [third.client.me()?.number], removed: [] })
+    await bob.client.send(userOf(alice), 'to all three')
+    await third.until(() => texts(third, userOf(bob)).includes('to all three'), 'it on the third')
+    await alice.client.removeDevice(third.client.me()?.device ?? '')
+  })
+
   it('removes the second, which hears of it and gets nothing any more', async () => {
     const device = laptop.client.me()?.device ?? ''
     await alice.client.removeDevice(device)
