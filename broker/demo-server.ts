@@ -1,7 +1,7 @@
 /** Where the demo runs: on a server that is there already, or on one of its own that it may kill. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +19,10 @@ export interface DemoServer {
 }
 
 export interface OwnServer extends DemoServer {
+  /** For people: http://. */
+  readonly url: string
+  /** Everything that it keeps, and its log. */
+  readonly folder: string
   readonly pid: () => number
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>
@@ -29,6 +33,7 @@ export interface OwnServer extends DemoServer {
 }
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
+const LOG_FILE = 'demo.log'
 const READY_MS_MAX = 10_000
 const LOOK_EVERY_MS = 10
 const LOOK_MS_MAX = 1_000
@@ -94,16 +99,18 @@ export async function startOwnServer(): Promise<OwnServer> {
   const url = `http://127.0.0.1:${httpPort}`
   // Settings of the person who runs the demo are for their server, not for this one.
   const { PATH = '' } = process.env
-  const env = { PATH, DATA_DIR: folder, MQTT_PORT: String(mqttPort), HTTP_PORT: String(httpPort), LOG_LEVEL: 'warn' }
+  const env = { PATH, DATA_DIR: folder, MQTT_PORT: String(mqttPort), HTTP_PORT: String(httpPort), LOG_LEVEL: 'info' }
   let child: ChildProcess | undefined
   let ended = Promise.resolve<unknown>(undefined)
 
   async function start(): Promise<number> {
     const from = performance.now()
+    const log = openSync(join(folder, LOG_FILE), 'a')
     const started = spawn(process.execPath, ['--max-semi-space-size=8', MAIN], {
       env,
-      stdio: ['ignore', 'ignore', 'inherit'],
+      stdio: ['ignore', log, 'inherit'],
     })
+    closeSync(log)
     child = started
     ended = once(started, 'exit')
     while (!(await isReady(url))) {
@@ -122,6 +129,8 @@ export async function startOwnServer(): Promise<OwnServer> {
   const admin = createAdminClient(url, tokenOf(readConfig(env)))
   return {
     admin,
+    url,
+    folder,
     mqttUrl: `mqtt://127.0.0.1:${mqttPort}`,
     about: `one of its own,\nat 127.0.0.1:${mqttPort}, in a temporary folder.`,
     pid: () => child?.pid ?? 0,

@@ -7,6 +7,7 @@ import { parseArgs, styleText } from 'node:util'
 import { topicOf } from '../topics/topic.ts'
 import type { MadeDevice } from './admin-client.ts'
 import { type Arrival, type DemoDevice, openDevice } from './demo-device.ts'
+import { letPeopleTalk } from './demo-people.ts'
 import { assertKept, BrokenPromise } from './demo-promise.ts'
 import { type DemoServer, findServer, type OwnServer, startOwnServer } from './demo-server.ts'
 
@@ -203,6 +204,8 @@ async function show(found: DemoServer | undefined): Promise<void> {
     cast = { ...cast, sensor: sensor as MadeDevice, lamp: lamp as MadeDevice }
   }
   await hardKill(own, cast)
+  title('6. Two people talk')
+  await letPeopleTalk(own, { say, kept })
   await own.stop()
 }
 

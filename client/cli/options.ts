@@ -46,13 +46,15 @@ export class OptionFault extends Error {}
 /** The chat cannot begin; the message says why, and it ends with exit code 1. */
 export class StartFault extends Error {}
 
-const PHONE_PREFIX = '+447700900'
-const PHONES = 1_000
+/** An area code of North America that is given to nobody: names rarely meet in ten million numbers. */
+const PHONE_PREFIX = '+1555'
+const PHONES = 10_000_000
+const PHONE_DIGITS = 7
 
-/** A number for trying things out, always the same for a name: +447700900000..999 is given to nobody. */
+/** A number for trying things out, always the same for a name. */
 export function phoneOf(name: string): string {
   const n = createHash('sha256').update(name).digest().readUInt32BE(0) % PHONES
-  return PHONE_PREFIX + String(n).padStart(3, '0')
+  return PHONE_PREFIX + String(n).padStart(PHONE_DIGITS, '0')
 }
 
 type Environment = Readonly<Record<string, string | undefined>>

@@ -52,21 +52,21 @@ async function unlockOf(options: Options, kept: Kept | undefined): Promise<Unloc
 
 export interface Opened {
   readonly client: Client
+  /** An account stays with the server it was made on. */
   readonly url: string
+  readonly kept: Kept
 }
 
-/** Opens the folder, or makes it. A server that is kept wins over none, and --url over both. */
+/** Opens the folder, or makes it. */
 export async function openFolder(options: Options, openClient: typeof OpenClient): Promise<Opened> {
   const { folder } = options
   const kept = readKept(folder)
   const unlock = await unlockOf(options, kept)
-  const url = options.url ?? kept?.url ?? URL_DEFAULT
+  const url = kept?.url ?? options.url ?? URL_DEFAULT
   // The key file lies beside the folder, so what is above has to be there.
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const client = openClient({ folder, unlock, url })
-  const now: Kept = { url, hasPassphrase: 'passphrase' in unlock }
-  if (kept?.url !== now.url || kept.hasPassphrase !== now.hasPassphrase) writeKept(folder, now)
-  return { client, url }
+  return { client, url, kept: { url, hasPassphrase: 'passphrase' in unlock } }
 }
 
 const isHere = (url: string): boolean => /^(127\.[\d.]+|localhost|\[::1\])$/.test(new URL(url).hostname)
@@ -165,9 +165,14 @@ export async function printQr(terminal: Terminal, data: string | Uint8Array): Pr
 /** Who this is; registers or links first where there is no account yet. */
 export async function beSomebody(opened: Opened, options: Options, terminal: Terminal): Promise<Me> {
   const me = opened.client.me()
-  if (me !== undefined) {
-    if (options.link) throw new ClientFault('already_registered')
-    return me
+  if (me === undefined) {
+    const made = await (options.link ? link(opened, terminal) : register(opened, options, terminal))
+    writeKept(options.folder, opened.kept)
+    return made
   }
-  return options.link ? link(opened, terminal) : register(opened, options, terminal)
+  if (options.link) throw new ClientFault('already_registered')
+  if (options.url !== undefined && options.url !== opened.url) {
+    terminal.print(`This account belongs to the server at ${opened.url}; --url is for a new one.`)
+  }
+  return me
 }

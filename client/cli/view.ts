@@ -97,6 +97,12 @@ export function createView(client: Client, terminal: Terminal): View {
       for (const stop of stops) stop()
     },
   }
+  /** Messages that wait for the name of their author. */
+  let asked: Promise<void> | undefined
+  const receive = (message: Message) => {
+    view.show(message)
+    if (message.peer === view.peer && !message.isOwn) client.markRead(message.peer).catch(() => undefined)
+  }
   const stops = [
     client.on('status', ({ peer }) => {
       changed.add(peer)
@@ -104,13 +110,22 @@ export function createView(client: Client, terminal: Terminal): View {
       timer ??= setTimeout(view.refresh, REFRESH_AFTER_MS)
     }),
     client.on('message', (message) => {
-      view.show(message)
       const { author } = message
-      if (!message.isOwn && client.handleOf(author) === '' && !strangers.has(author)) {
-        strangers.add(author)
-        view.say(`${nameOf(author)} has no name here yet; /to ${nameOf(author)} answers.`)
-      }
-      if (message.peer === view.peer && !message.isOwn) client.markRead(message.peer).catch(() => undefined)
+      const isStranger = !message.isOwn && client.handleOf(author) === '' && !strangers.has(author)
+      if (!isStranger && asked === undefined) return receive(message)
+      strangers.add(author)
+      // What comes meanwhile waits its turn, so that the order stays.
+      const answered = (asked ?? Promise.resolve())
+        .then(() => (isStranger ? client.learnHandle(author) : ''))
+        .catch(() => '')
+        .then(() => {
+          if (asked === answered) asked = undefined
+          receive(message)
+          if (isStranger && client.handleOf(author) === '') {
+            view.say(`${nameOf(author)} has no name here yet; /to ${nameOf(author)} answers.`)
+          }
+        })
+      asked = answered
     }),
     ...listenToWarnings(client, view),
   ]

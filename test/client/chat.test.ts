@@ -119,15 +119,12 @@ describe('npm run chat', () => {
     await a.printed(/^You talk with bob\.$/m)
     a.type('hello bob')
     await a.printed(/^ {2}· to bob: hello bob$/m)
-    await a.printed(/^ {2}✓ to bob: hello bob$/m)
-    const [, stranger = ''] = await b.printed(/^([0-9a-f]{8}): hello bob\n\1 is somebody you have not talked with/m)
+    await b.printed(/^alice: hello bob$/m)
     await a.printed(/^ {2}✓✓ to bob: hello bob$/m)
     assert.doesNotMatch(a.output(), /hello bob \(read\)/)
-    b.type(`/to ${stranger}`)
-    await b.printed(/^You talk with [0-9a-f]{8}\.\n[0-9a-f]{8}: hello bob$/m)
-    await a.printed(/^ {2}✓✓ to bob: hello bob \(read\)$/m)
     b.type('/to alice')
-    await b.printed(/^You talk with alice\.$/m)
+    await b.printed(/^You talk with alice\.\nalice: hello bob$/m)
+    await a.printed(/^ {2}✓✓ to bob: hello bob \(read\)$/m)
     b.type('hello alice')
     await a.printed(/^bob: hello alice$/m)
     await b.printed(/^ {2}✓✓ to alice: hello alice \(read\)$/m)
@@ -157,7 +154,6 @@ describe('npm run chat', () => {
     a.type('written in the dark')
     await a.printed(/^ {2}· to bob: written in the dark$/m)
     server = await startMain(data, { HTTP_PORT: String(server.httpPort), MQTT_PORT: String(server.mqttPort) })
-    await a.printed(/^ {2}✓ to bob: written in the dark$/m)
     await b.printed(/^alice: written in the dark$/m)
     await a.printed(/^ {2}✓✓ to bob: written in the dark/m)
   }).timeout(60_000)
@@ -182,7 +178,8 @@ describe('npm run chat', () => {
   it('starts again without a server, keeps its lines, and sends them the next time', async () => {
     server.signal('SIGTERM')
     await server.ended
-    alice = start('alice', '--to', 'bob')
+    alice = start('alice', '--to', 'bob', '--url', 'http://127.0.0.1:1')
+    await alice.printed(/^This account belongs to the server at \S+; /m)
     await alice.printed(GREETING)
     await alice.printed(/^You talk with bob\.$/m)
     alice.type('for later')
@@ -191,10 +188,9 @@ describe('npm run chat', () => {
     assert.equal(await alice.ended, 0)
 
     server = await startMain(data, { HTTP_PORT: String(server.httpPort), MQTT_PORT: String(server.mqttPort) })
-    bob = start('bob')
-    await bob.printed(GREETING)
     alice = start('alice')
     await alice.printed(/^ {2}✓ to bob: for later$/m)
+    bob = start('bob')
     await bob.printed(/^alice: for later$/m)
     await alice.printed(/^ {2}✓✓ to bob: for later$/m)
     for (const chat of both()) chat.endInput()
@@ -203,6 +199,31 @@ describe('npm run chat', () => {
       const isPlain = readFileSync(join(home, 'alice', name)).includes('for later')
       assert.ok(!isPlain, `${name} holds what was written`)
     }
+  }).timeout(60_000)
+
+  it('takes a further device in and out again, and warns everybody of it', async () => {
+    const first = start('alice')
+    bob = start('bob', '--to', 'alice')
+    await Promise.all([first.printed(/^Online\.$/m), bob.printed(/^Online\.$/m)])
+    const second = start('alice', '--link', '--folder', join(home, 'second'), '--url', url)
+    const [uri] = await second.printed(/^\/link \S+$/m)
+    first.type(uri)
+    await first.printed(/^The device belongs to your account now\.$/m)
+    await second.printed(/^You are alice, device #2\./m)
+    await second.printed(/^Online\.$/m)
+    first.type('/devices')
+    await first.printed(/^ {2}#2 {2}\w+ {2}since [\d-]+$/m)
+    bob.type('to both of you')
+    await Promise.all([
+      first.printed(/^bob: to both of you$/m),
+      second.printed(/^bob: to both of you$/m),
+      bob.printed(/^! The devices of alice changed: new: #2\.$/m),
+    ])
+    first.type('/remove #2')
+    await first.printed(/^Device #2 was removed\.$/m)
+    await second.printed(/^! The server does not know this device any more: /m)
+    for (const chat of [first, second, bob]) chat.endInput()
+    assert.deepEqual(await Promise.all([first.ended, second.ended, bob.ended]), [0, 0, 0])
   }).timeout(60_000)
 
   it('tells a first start without a server what to do, and ends with exit code 1', async () => {
@@ -278,7 +299,7 @@ describe('the screen of the chat', () => {
   it('makes a number that belongs to nobody from a name, and a folder below HELIOGRAPH_HOME', () => {
     const options = readOptions(['--as', '@alice'], { HELIOGRAPH_HOME: '/there' })
     assert.ok(options !== 'help')
-    assert.match(options.phone, /^\+447700900\d{3}$/)
+    assert.match(options.phone, /^\+1555\d{7}$/)
     assert.notEqual(options.phone, phoneOf('bob'))
     assert.equal(options.folder, '/there/alice')
     assert.throws(() => readOptions(['--as', 'alice', '--url', 'ftp://x'], {}), /is no address/)

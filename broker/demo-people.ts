@@ -1,0 +1,119 @@
+/** Two people of the demo: each is `npm run chat` as a process of its own, and what it prints is shown. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { assertKept, BrokenPromise } from './demo-promise.ts'
+import type { OwnServer } from './demo-server.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const CHAT = 'client/cli/chat.ts'
+/** The rest of 80 columns beside the name. */
+const SHOWN_CHARS_MAX = 69
+const WAIT_MS_MAX = 10_000
+const HELLO = 'The key is under the third flowerpot.'
+const ANSWER = 'Then I take the key with me tonight.'
+const LATER = 'And the cat sleeps in the greenhouse.'
+
+interface Person {
+  type(line: string): void
+  /** Resolves with what was printed; the demo has failed when it is not within 10 s. */
+  printed(pattern: RegExp): Promise<RegExpExecArray>
+  quit(): Promise<void>
+}
+
+/** The chat of `name`; its lines go to `show`. It ends with this process, whatever happens. */
+function openChat({ url, folder }: OwnServer, name: string, show: (line: string) => void): Person {
+  const { PATH = '' } = process.env
+  const child: ChildProcess = spawn(process.execPath, [join(ROOT, CHAT), '--as', name, '--url', url], {
+    env: { PATH, DATA_DIR: folder, HELIOGRAPH_HOME: homeOf(folder) },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  process.once('exit', () => child.kill('SIGKILL'))
+  const ended = new Promise<number | null>((resolve) => void child.once('close', resolve))
+  let output = ''
+  let shownTo = 0
+  const checks = new Set<() => void>()
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    output += text
+    for (let end = output.indexOf('\n', shownTo); end >= 0; end = output.indexOf('\n', shownTo)) {
+      show(output.slice(shownTo, end))
+      shownTo = end + 1
+    }
+    for (const check of [...checks]) check()
+  })
+  return {
+    type: (line) => void child.stdin?.write(`${line}\n`),
+    printed: (pattern) =>
+      new Promise((resolve, reject) => {
+        const late = setTimeout(() => {
+          checks.delete(check)
+          reject(new BrokenPromise(`${name} waited ${WAIT_MS_MAX / 1_000} s for ${pattern}`))
+        }, WAIT_MS_MAX)
+        const check = () => {
+          const found = pattern.exec(output)
+          if (found === null) return
+          checks.delete(check)
+          clearTimeout(late)
+          resolve(found)
+        }
+        checks.add(check)
+        check()
+      }),
+    async quit() {
+      child.stdin?.end('/quit\n')
+      assertKept((await ended) === 0, `The chat of ${name} did not end in order.`)
+    },
+  }
+}
+
+const cut = (line: string): string => (line.length > SHOWN_CHARS_MAX ? `${line.slice(0, SHOWN_CHARS_MAX - 1)}…` : line)
+
+const homeOf = (folder: string): string => `${folder}-people`
+
+/** How many bytes the server keeps, and which of `texts` are in them. */
+function search(folder: string, texts: readonly string[]): { bytes: number; found: string[] } {
+  const names = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const files = names.map((entry) => readFileSync(join(entry.parentPath, entry.name)))
+  return {
+    bytes: files.reduce((sum, file) => sum + file.length, 0),
+    found: texts.filter((text) => files.some((file) => file.includes(text))),
+  }
+}
+
+/** Two people register, talk, and one is away for a while; then the server's folder is searched for what they said. */
+export async function letPeopleTalk(
+  server: OwnServer,
+  { say, kept }: { say: (text: string) => void; kept: (text: string) => void },
+): Promise<void> {
+  const home = homeOf(server.folder)
+  process.once('exit', () => rmSync(home, { recursive: true, force: true }))
+  const open = (name: string) => openChat(server, name, (line) => say(`    ${name.padEnd(5)}| ${cut(line.trim())}`))
+  const anna = open('anna')
+  let ben = open('ben')
+  await Promise.all([anna.printed(/^Online\.$/m), ben.printed(/^Online\.$/m)])
+  anna.type('/to ben')
+  await anna.printed(/^You talk with ben\.$/m)
+  anna.type(HELLO)
+  await ben.printed(new RegExp(`: ${HELLO}$`, 'm'))
+  ben.type('/to anna')
+  await anna.printed(new RegExp(`✓✓ to ben: ${HELLO} .read.$`, 'm'))
+  ben.type(ANSWER)
+  await anna.printed(new RegExp(`^ben: ${ANSWER}$`, 'm'))
+  await ben.printed(new RegExp(`✓✓ to anna: ${ANSWER} .read.$`, 'm'))
+  await ben.quit()
+  say('  ben is gone; anna writes, and ben comes back.')
+  anna.type(LATER)
+  await anna.printed(new RegExp(`✓ to ben: ${LATER}$`, 'm'))
+  ben = open('ben')
+  await ben.printed(new RegExp(`^anna: ${LATER}$`, 'm'))
+  await anna.printed(new RegExp(`✓✓ to ben: ${LATER}$`, 'm'))
+  await Promise.all([anna.quit(), ben.quit()])
+  const { bytes, found } = search(server.folder, [HELLO, ANSWER, LATER, 'anna'])
+  assertKept(found.includes('anna'), 'The folder of the server does not even hold the handle of anna.')
+  assertKept(found.length === 1, `The server can read what was said: "${found[0]}"`)
+  say(`  The server's folder, ${(bytes / 1e6).toFixed(1)} MB of database, journal and log, was searched:`)
+  say('  it holds the handles, and none of what they said.')
+  kept('Read by the two of them, and by nobody between.')
+  rmSync(home, { recursive: true, force: true })
+}
