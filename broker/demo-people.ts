@@ -1,4 +1,4 @@
-/** Two people of the demo: each is `npm run chat` as a process of its own, and what it prints is shown. */
+/** Two people of the demo and a second device: each is `npm run chat` as a process of its own, and what it prints is shown. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,6 +14,7 @@ const WAIT_MS_MAX = 10_000
 const HELLO = 'The key is under the third flowerpot.'
 const ANSWER = 'Then I take the key with me tonight.'
 const LATER = 'And the cat sleeps in the greenhouse.'
+const THROUGH = 'Water the tomatoes before you leave.'
 
 interface Person {
   type(line: string): void
@@ -23,9 +24,14 @@ interface Person {
 }
 
 /** The chat of `name`; its lines go to `show`. It ends with this process, whatever happens. */
-function openChat({ url, folder }: OwnServer, name: string, show: (line: string) => void): Person {
+function openChat(
+  { url, folder }: OwnServer,
+  name: string,
+  more: readonly string[],
+  show: (line: string) => void,
+): Person {
   const { PATH = '' } = process.env
-  const child: ChildProcess = spawn(process.execPath, [join(ROOT, CHAT), '--as', name, '--url', url], {
+  const child: ChildProcess = spawn(process.execPath, [join(ROOT, CHAT), '--as', name, '--url', url, ...more], {
     env: { PATH, DATA_DIR: folder, HELIOGRAPH_HOME: homeOf(folder) },
     stdio: ['pipe', 'pipe', 'inherit'],
   })
@@ -81,39 +87,88 @@ function search(folder: string, texts: readonly string[]): { bytes: number; foun
   }
 }
 
-/** Two people register, talk, and one is away for a while; then the server's folder is searched for what they said. */
+type Open = (name: string, shown?: string, more?: readonly string[]) => Person
+
+const read = (text: string, to: string): RegExp => new RegExp(`✓✓ to ${to}: ${text} .read.$`, 'm')
+const got = (text: string, from: string): RegExp => new RegExp(`^${from}: ${text}$`, 'm')
+
+async function talk(anna: Person, ben: Person): Promise<void> {
+  anna.type('/to ben')
+  await anna.printed(/^You talk with ben\.$/m)
+  anna.type(HELLO)
+  await ben.printed(got(HELLO, 'anna'))
+  ben.type('/to anna')
+  await anna.printed(read(HELLO, 'ben'))
+  ben.type(ANSWER)
+  await anna.printed(got(ANSWER, 'ben'))
+  await ben.printed(read(ANSWER, 'anna'))
+}
+
+/** Anna's tablet is linked by its link, and has what she had. */
+async function linkTablet(open: Open, anna: Person, folder: string): Promise<Person> {
+  const tablet = open('anna', 'tablet', ['--link', '--folder', folder])
+  const [link = ''] = await tablet.printed(/^\/link \S+$/m)
+  anna.type(link)
+  await tablet.printed(/^Online\.$/m)
+  return tablet
+}
+
+/** The server is killed while anna writes; what she wrote is sent when it is back. */
+async function throughKill(server: OwnServer, anna: Person, ben: Person, tablet: Person): Promise<void> {
+  await server.kill()
+  await anna.printed(/^Offline: /m)
+  anna.type(THROUGH)
+  await anna.printed(new RegExp(`· to ben: ${THROUGH}$`, 'm'))
+  await server.restart()
+  await ben.printed(got(THROUGH, 'anna'))
+  await anna.printed(read(THROUGH, 'ben'))
+  await tablet.printed(new RegExp(`✓+ to ben: ${THROUGH}`, 'm'))
+}
+
+/** Neither what the server keeps nor what passed on the line holds what was said; both hold a handle. */
+function assertBlind(server: OwnServer, say: (text: string) => void): void {
+  const texts = [HELLO, ANSWER, LATER, THROUGH]
+  const { bytes, found } = search(server.folder, [...texts, 'anna'])
+  assertKept(found.includes('anna'), 'The folder of the server does not even hold the handle of anna.')
+  assertKept(found.length === 1, `The server can read what was said: "${found[0]}"`)
+  const passed = server.tap.found([...texts, 'anna'])
+  assertKept(passed.includes('anna'), 'Not even the handle of anna passed on the line.')
+  assertKept(passed.length === 1, `What was said passed on the line: "${passed[0]}"`)
+  say(`  The server's folder, ${(bytes / 1e6).toFixed(1)} MB of database, journal and log, was searched, and`)
+  say(
+    `  ${(server.tap.bytes() / 1e6).toFixed(2)} MB that passed on the line: both hold handles, and none of what they said.`,
+  )
+}
+
+/**
+ * Two people register, talk, and one links a second device; one is away for a while, the server is killed; then the
+ * server's folder and the capture of the line are searched for what they said.
+ */
 export async function letPeopleTalk(
   server: OwnServer,
   { say, kept }: { say: (text: string) => void; kept: (text: string) => void },
 ): Promise<void> {
   const home = homeOf(server.folder)
   process.once('exit', () => rmSync(home, { recursive: true, force: true }))
-  const open = (name: string) => openChat(server, name, (line) => say(`    ${name.padEnd(5)}| ${cut(line.trim())}`))
+  const open: Open = (name, shown = name, more = []) =>
+    openChat(server, name, more, (line) => say(`    ${shown.padEnd(7)}| ${cut(line.trim())}`))
   const anna = open('anna')
   let ben = open('ben')
   await Promise.all([anna.printed(/^Online\.$/m), ben.printed(/^Online\.$/m)])
-  anna.type('/to ben')
-  await anna.printed(/^You talk with ben\.$/m)
-  anna.type(HELLO)
-  await ben.printed(new RegExp(`: ${HELLO}$`, 'm'))
-  ben.type('/to anna')
-  await anna.printed(new RegExp(`✓✓ to ben: ${HELLO} .read.$`, 'm'))
-  ben.type(ANSWER)
-  await anna.printed(new RegExp(`^ben: ${ANSWER}$`, 'm'))
-  await ben.printed(new RegExp(`✓✓ to anna: ${ANSWER} .read.$`, 'm'))
+  await talk(anna, ben)
+  say('  anna links a second device, her tablet.')
+  const tablet = await linkTablet(open, anna, join(home, 'tablet'))
   await ben.quit()
   say('  ben is gone; anna writes, and ben comes back.')
   anna.type(LATER)
   await anna.printed(new RegExp(`✓ to ben: ${LATER}$`, 'm'))
-  ben = open('ben')
-  await ben.printed(new RegExp(`^anna: ${LATER}$`, 'm'))
-  await anna.printed(new RegExp(`✓✓ to ben: ${LATER}$`, 'm'))
-  await Promise.all([anna.quit(), ben.quit()])
-  const { bytes, found } = search(server.folder, [HELLO, ANSWER, LATER, 'anna'])
-  assertKept(found.includes('anna'), 'The folder of the server does not even hold the handle of anna.')
-  assertKept(found.length === 1, `The server can read what was said: "${found[0]}"`)
-  say(`  The server's folder, ${(bytes / 1e6).toFixed(1)} MB of database, journal and log, was searched:`)
-  say('  it holds the handles, and none of what they said.')
-  kept('Read by the two of them, and by nobody between.')
+  ben = open('ben', 'ben', ['--to', 'anna'])
+  await ben.printed(got(LATER, 'anna'))
+  await anna.printed(new RegExp(`✓✓ to ben: ${LATER}`, 'm'))
+  say('  The server is killed; anna writes; it is started again.')
+  await throughKill(server, anna, ben, tablet)
+  await Promise.all([anna.quit(), ben.quit(), tablet.quit()])
+  assertBlind(server, say)
+  kept('Read by the two of them on three devices, and by nobody between.')
   rmSync(home, { recursive: true, force: true })
 }

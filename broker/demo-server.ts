@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { readConfig } from '../core/config.ts'
 import { type AdminClient, createAdminClient, tokenOf, urlOf } from './admin-client.ts'
+import { openTap, type Tap } from './demo-tap.ts'
 
 export interface DemoServer {
   readonly admin: AdminClient
@@ -19,8 +20,10 @@ export interface DemoServer {
 }
 
 export interface OwnServer extends DemoServer {
-  /** For people: http://. */
+  /** For people: http://, through the tap. */
   readonly url: string
+  /** What passes between people and server. */
+  readonly tap: Tap
   /** Everything that it keeps, and its log. */
   readonly folder: string
   readonly pid: () => number
@@ -97,9 +100,12 @@ export async function startOwnServer(): Promise<OwnServer> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-demo-'))
   const [mqttPort, httpPort] = [await freePort(), await freePort()]
   const url = `http://127.0.0.1:${httpPort}`
+  const tap = await openTap(() => httpPort)
+  const tapUrl = `http://127.0.0.1:${tap.port}`
   // Settings of the person who runs the demo are for their server, not for this one.
   const { PATH = '' } = process.env
-  const env = { PATH, DATA_DIR: folder, MQTT_PORT: String(mqttPort), HTTP_PORT: String(httpPort), LOG_LEVEL: 'info' }
+  const ports = { MQTT_PORT: String(mqttPort), HTTP_PORT: String(httpPort), PUBLIC_URL: tapUrl }
+  const env = { PATH, DATA_DIR: folder, LOG_LEVEL: 'info', ...ports }
   let child: ChildProcess | undefined
   let ended = Promise.resolve<unknown>(undefined)
 
@@ -129,7 +135,8 @@ export async function startOwnServer(): Promise<OwnServer> {
   const admin = createAdminClient(url, tokenOf(readConfig(env)))
   return {
     admin,
-    url,
+    url: tapUrl,
+    tap,
     folder,
     mqttUrl: `mqtt://127.0.0.1:${mqttPort}`,
     about: `one of its own,\nat 127.0.0.1:${mqttPort}, in a temporary folder.`,
@@ -140,6 +147,7 @@ export async function startOwnServer(): Promise<OwnServer> {
     },
     restart: start,
     async stop() {
+      tap.close()
       child?.kill('SIGTERM')
       await ended
       if (child?.exitCode !== 0) throw new Error(`The server ended with ${child?.exitCode} instead of 0.`)

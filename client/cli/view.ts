@@ -97,7 +97,7 @@ export function createView(client: Client, terminal: Terminal): View {
       for (const stop of stops) stop()
     },
   }
-  /** Messages that wait for the name of their author. */
+  /** Messages that wait for the name of whom one talks with. */
   let asked: Promise<void> | undefined
   const receive = (message: Message) => {
     view.show(message)
@@ -110,19 +110,19 @@ export function createView(client: Client, terminal: Terminal): View {
       timer ??= setTimeout(view.refresh, REFRESH_AFTER_MS)
     }),
     client.on('message', (message) => {
-      const { author } = message
-      const isStranger = !message.isOwn && client.handleOf(author) === '' && !strangers.has(author)
+      const { peer } = message
+      const isStranger = client.handleOf(peer) === '' && !strangers.has(peer)
       if (!isStranger && asked === undefined) return receive(message)
-      strangers.add(author)
+      strangers.add(peer)
       // What comes meanwhile waits its turn, so that the order stays.
       const answered = (asked ?? Promise.resolve())
-        .then(() => (isStranger ? client.learnHandle(author) : ''))
+        .then(() => (isStranger ? client.learnHandle(peer) : ''))
         .catch(() => '')
         .then(() => {
           if (asked === answered) asked = undefined
           receive(message)
-          if (isStranger && client.handleOf(author) === '') {
-            view.say(`${nameOf(author)} has no name here yet; /to ${nameOf(author)} answers.`)
+          if (isStranger && client.handleOf(peer) === '') {
+            view.say(`${nameOf(peer)} has no name here yet; /to ${nameOf(peer)} answers.`)
           }
         })
       asked = answered
