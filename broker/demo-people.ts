@@ -1,4 +1,4 @@
-/** Two people of the demo and a second device: each is `npm run chat` as a process of its own, and what it prints is shown. */
+/** Two people of the demo on three devices: each runs `npm run chat` as its own process, and what it prints is shown. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
