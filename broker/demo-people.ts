@@ -1,4 +1,4 @@
-/** Two people of the demo on three devices: each runs `npm run chat` as its own process, and what it prints is shown. */
+/** Two people of the demo on three devices: each runs `npm run chat` as its own process; what it prints is shown. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -135,9 +135,7 @@ function assertBlind(server: OwnServer, say: (text: string) => void): void {
   assertKept(passed.includes('anna'), 'Not even the handle of anna passed on the line.')
   assertKept(passed.length === 1, `What was said passed on the line: "${passed[0]}"`)
   say(`  The server's folder, ${(bytes / 1e6).toFixed(1)} MB of database, journal and log, was searched, and`)
-  say(
-    `  ${(server.tap.bytes() / 1e6).toFixed(2)} MB that passed on the line: both hold handles, and none of what they said.`,
-  )
+  say(`  ${(server.tap.bytes() / 1e6).toFixed(2)} MB on the line: both hold handles, and nothing of what was said.`)
 }
 
 /**

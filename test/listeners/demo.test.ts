@@ -28,7 +28,7 @@ describe('npm run demo', () => {
     assert.match(output, /kill -9 \d+/)
     assert.match(output, /1000 of 1000, each stored once, in order/)
     assert.match(output, /anna +\| ✓✓ to ben: .* \(read\)\n/)
-    assert.match(output, /passed on the line: both hold handles, and nothing said/)
+    assert.match(output, /on the line: both hold handles, and nothing of what was said/)
     for (const line of output.split('\n')) assert.ok(line.length <= 80, line)
     assert.ok(!output.includes(ESCAPE))
     assert.deepEqual(readdirSync(folder), [])
