@@ -9,7 +9,7 @@ import type { OwnServer } from './demo-server.ts'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const CHAT = 'client/cli/chat.ts'
 /** The rest of 80 columns beside the name. */
-const SHOWN_CHARS_MAX = 69
+const SHOWN_CHARS_MAX = 67
 const WAIT_MS_MAX = 10_000
 const HELLO = 'The key is under the third flowerpot.'
 const ANSWER = 'Then I take the key with me tonight.'
