@@ -1,11 +1,13 @@
-/** The readers of SendRequest, Now and Delivery: bounded by their bytes, and of one opinion with protobufjs. */
+/** The readers of SendRequest, Now, Delivery and Content: bounded by their bytes, and of one opinion with protobufjs. */
 import { isDeepStrictEqual } from 'node:util'
 import {
   type DeviceBody,
+  decodeContent,
   decodeDelivery,
   decodeNow,
   decodeSendRequest,
   type SendRequest,
+  unpad,
 } from '../../../topics/codec.ts'
 import { type MessageType, oracleView, type View, viewOf, viewOfRequest } from '../../wire/oracle.ts'
 import { check, type Target } from '../target.ts'
@@ -64,5 +66,8 @@ export const codec: Target = {
     const now = decodeNow(bytes, AROUND, end)
     if (!now.fault && random.once(ASK_ONCE_IN)) compare('Now', input, viewOf(now))
     decodeDelivery(input)
+    decodeContent(input)
+    const content = unpad(input)
+    check(content === undefined || content.length < input.length, 'a padding of no byte was taken')
   },
 }
