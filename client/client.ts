@@ -19,11 +19,12 @@ import { pruneOutbox } from './outbox-rows.ts'
 import { createOwnContents } from './own-contents.ts'
 import { createOwnDevices, type OwnDevices } from './own-devices.ts'
 import type { Client, ClientSettings, Me } from './public.ts'
+import { createReadMarks, type ReadMarks } from './read-marks.ts'
 import { createReceiver } from './receive.ts'
 import { blankAccount, createEnrolment, type Enrolment } from './register.ts'
 import { createRetries, type Retries } from './retries.ts'
 import { openStore, type Store } from './store/open.ts'
-import { findUser, learnHandle, markRead, send, tellReadMarks } from './talk.ts'
+import { findUser, learnHandle, send } from './talk.ts'
 import { createTransport, type Transport } from './transport.ts'
 
 const LIST_DEFAULT = 50
@@ -38,6 +39,7 @@ interface Parts {
   readonly outbox: Outbox
   readonly inbox: Inbox
   readonly retries: Retries
+  readonly readMarks: ReadMarks
   readonly enrolment: Enrolment
   readonly ownDevices: OwnDevices
   transport: Transport | undefined
@@ -64,6 +66,8 @@ function openParts(settings: ClientSettings): Parts {
 /** Work of which a failure is only told. */
 function background(parts: Parts, work: () => Promise<unknown>): void {
   work().catch((error: Error & { code?: string }) => {
+    // What the end of the client breaks off is no fault.
+    if (error.code === 'closed') return
     parts.emitter.emit('fault', { code: error.code ?? 'refused', text: error.message })
   })
 }
@@ -79,6 +83,7 @@ function assemble(store: Store, settings: ClientSettings): Parts {
   const transport = () => parts.transport ?? (OFFLINE as Transport)
   const outbox = createOutbox(core, transport)
   const retries = createRetries(core)
+  const readMarks = createReadMarks(core, transport)
   const ownDevices = createOwnDevices(core)
   const receiver = createReceiver(core, retries, createOwnContents(core))
   const inbox = createInbox(core, transport, receiver, retries, outbox, {
@@ -98,6 +103,7 @@ function assemble(store: Store, settings: ClientSettings): Parts {
     outbox,
     inbox,
     retries,
+    readMarks,
     enrolment,
     ownDevices,
     transport: undefined,
@@ -107,10 +113,10 @@ function assemble(store: Store, settings: ClientSettings): Parts {
 }
 
 function onCaughtUp(parts: Parts, isRestored: boolean): void {
-  const { core, store, retries, outbox, emitter, ownDevices } = parts
+  const { core, store, retries, outbox, emitter, ownDevices, readMarks } = parts
   emitter.emit('caughtUp', {})
   background(parts, async () => {
-    tellReadMarks(core, parts.transport)
+    readMarks.tell()
     await store.turn(() => {
       retries.askDue()
       pruneOutbox(core)
@@ -124,7 +130,7 @@ function onCaughtUp(parts: Parts, isRestored: boolean): void {
 }
 
 function connect(parts: Parts): void {
-  const { account, outbox, inbox, emitter, retries, store } = parts
+  const { account, outbox, inbox, emitter, retries, readMarks, store } = parts
   if (account.token === '') throw new ClientFault('not_registered')
   if (parts.transport !== undefined) return
   const transport = createTransport(
@@ -136,11 +142,13 @@ function connect(parts: Parts): void {
       },
       onOffline({ reason, text, retryInMs }) {
         outbox.onOffline()
+        readMarks.onOffline()
         emitter.emit('offline', { reason, text, retryInMs })
       },
       onDelivery: (payload, ack) => inbox.onDelivery(Uint8Array.from(payload), ack),
       onPuback(stamp) {
         if (stamp > 0) outbox.onPuback(stamp)
+        else readMarks.onPuback(stamp)
       },
       onNow: () => undefined,
     },
@@ -252,7 +260,7 @@ export function openClient(settings: ClientSettings): Client {
     messages: (peer, { limit = LIST_DEFAULT, before } = {}) => listMessages(store, peer, account.user, limit, before),
     conversations: () => listConversations(store, account.user),
     waiting: () => Number(store.peek('SELECT count(*) AS n FROM outbox WHERE state < 2')[0]?.['n'] ?? 0),
-    markRead: (peer) => markRead(core, parts.transport, peer),
+    markRead: (peer) => parts.readMarks.mark(peer),
     on: emitter.on,
   }
 }

@@ -90,12 +90,23 @@ function hold(state: State, peer: string, ms: number): void {
   wakeLater(state, ms)
 }
 
+/** Of a server that gives false keys the user has to hear. */
+function tellFalse(core: Core, { code, message }: ApiFault): void {
+  if (code === 'bad_answer') core.emit('fault', { code, text: message })
+}
+
+/** Until the user approves the identity, told each time that something waits for it. */
+function holdForIdentity(state: State, user: string): void {
+  state.held.set(user, Number.POSITIVE_INFINITY)
+  state.core.emit('identityChanged', { user })
+}
+
 /** What a refusal to hand out keys means: wait, or give the queued requests up. */
 async function onFault(state: State, peer: string, fault: ApiFault): Promise<void> {
   const { core } = state
   if (fault.code !== 'unknown_recipient') {
     const waitMs = (fault.retryInS ?? 0) * 1_000
-    if (fault.code === 'bad_answer') core.emit('fault', { code: fault.code, text: fault.message })
+    tellFalse(core, fault)
     return hold(state, peer, Math.max(waitMs, RETRY_MS))
   }
   await core.store.turn(() => {
@@ -110,14 +121,16 @@ async function onFault(state: State, peer: string, fault: ApiFault): Promise<voi
 async function readyPeers(state: State, rows: readonly OutboxRow[]): Promise<Set<string>> {
   const { core } = state
   const ready = new Set<string>()
-  if ((await startSessions(core, core.account.user)) !== 'ready') {
+  const own = await startSessions(core, core.account.user)
+  if (own !== 'ready') {
+    if (own !== 'identity') tellFalse(core, own.fault)
     wakeLater(state, RETRY_MS)
     return ready
   }
   for (const peer of new Set(rows.map(({ peer, onlyUser }) => onlyUser || peer))) {
     const readiness = peer === core.account.user ? 'ready' : await startSessions(core, peer)
     if (readiness === 'ready') ready.add(peer)
-    else if (readiness === 'identity') state.held.set(peer, Number.POSITIVE_INFINITY)
+    else if (readiness === 'identity') holdForIdentity(state, peer)
     else await onFault(state, peer, readiness.fault)
   }
   return ready
@@ -157,7 +170,7 @@ async function encryptPart(state: State, row: OutboxRow): Promise<Encrypted | un
     return await encryptRequest(state.core, row)
   } catch (error) {
     if (!(error instanceof IdentityFault)) throw error
-    state.held.set(error.user, Number.POSITIVE_INFINITY)
+    holdForIdentity(state, error.user)
     return undefined
   }
 }

@@ -5,7 +5,7 @@
 import { encodeSendRequest, type Receipt } from '../topics/codec.ts'
 import { ID_BYTES, seqFromMs, uuidText } from '../topics/ids.ts'
 import { type Core, idBytes } from './core.ts'
-import { raiseMarks } from './message-rows.ts'
+import { marksOf, raiseMarks } from './message-rows.ts'
 import { ACCEPTED } from './outbox-rows.ts'
 
 /** How far the clock of this device may be behind. */
@@ -31,7 +31,7 @@ function takeMarks(core: Core, item: Receipt, peers: Set<string>): void {
   const peer = uuidText(item.peer)
   const isRaised = item.own
     ? raiseMarks(store, peer, { ownRead: item.read, toldRead: item.read })
-    : raiseMarks(store, peer, capped(core, item))
+    : raiseMarks(store, peer, capped(core, peer, item))
   for (const seq of item.expired) {
     store.run(
       `UPDATE messages SET failed = 'expired' WHERE peer = ? AND seq = ? AND author = ?`,
@@ -43,9 +43,12 @@ function takeMarks(core: Core, item: Receipt, peers: Set<string>): void {
   if (isRaised || item.expired.length > 0) peers.add(peer)
 }
 
-/** A mark of the future would mark what is sent later: it ends at what can have been numbered by now. */
-function capped(core: Core, { delivered, read }: Receipt): { delivered: number; read: number } {
-  const end = seqFromMs(core.now() + CLOCK_AHEAD_MS)
+/**
+ * A mark of the future would mark what is sent later: it ends at what can have been numbered by now, or is known to be,
+ * since this device's clock may be years behind.
+ */
+function capped(core: Core, peer: string, { delivered, read }: Receipt): { delivered: number; read: number } {
+  const end = Math.max(seqFromMs(core.now() + CLOCK_AHEAD_MS), marksOf(core.store, peer).highest)
   return { delivered: Math.min(Math.max(delivered, read), end), read: Math.min(read, end) }
 }
 

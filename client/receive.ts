@@ -148,7 +148,8 @@ export function createReceiver(core: Core, retries: Retries, own: OwnContents): 
         return
       }
       const { seq } = delivery
-      if (isHandled(store, from.peer, seq) || retries.isAsked(from.peer, seq)) return
+      // What was asked for is tried again: the copy before may have been a false one.
+      if (isHandled(store, from.peer, seq)) return
       if (delivery.kind === 'plaintext') {
         noteHandled(store, from.peer, seq)
         return retries.answer(from, delivery.plaintext as Uint8Array)

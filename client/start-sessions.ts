@@ -55,7 +55,7 @@ const falseBundle = (error: Error): ApiFault =>
 
 /**
  * Makes sure that all devices of `user` that are known can be sent to; fetches the list when none is. Identity changes
- * that it finds are recorded, and told by whoever runs the turn.
+ * that it finds are recorded.
  */
 export async function startSessions(core: Core, user: string): Promise<Readiness> {
   const lack = await core.store.turn(() => lackOf(core, user))
@@ -91,7 +91,7 @@ export async function startSessions(core: Core, user: string): Promise<Readiness
 async function beginSessions(core: Core, user: string, keys: AccountKeys, lack: Lack): Promise<Readiness> {
   const { store, cipher } = core
   let failure: Error | undefined
-  const changed = await store.turn(async () => {
+  await store.turn(async () => {
     try {
       await store.part(() => beginAll(core, user, keys, lack))
     } catch (error) {
@@ -101,9 +101,9 @@ async function beginSessions(core: Core, user: string, keys: AccountKeys, lack: 
         if (cipher.identities.learn(user, keys.identityKey, core.now())) cipher.sessions.removeAll(user)
       }
     }
-    return cipher.identities.takeChanged()
+    // Told by whoever has something to send: `identity` is the answer.
+    cipher.identities.takeChanged()
   })
-  for (const each of changed) core.emit('identityChanged', { user: each })
   if (failure === undefined) return 'ready'
   return failure instanceof IdentityFault ? 'identity' : { fault: falseBundle(failure) }
 }

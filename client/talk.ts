@@ -1,22 +1,28 @@
-/** What a user says: texts, read marks, and the name of whom they go to. */
+/** What a user says, and the names of those one talks with. */
 import { encodeContent, SCOPE } from '../topics/codec.ts'
-import { isHandle, pairConversation } from '../topics/ids.ts'
+import { isHandle, pairConversation, parseUuid, uuidText } from '../topics/ids.ts'
 import { ApiFault } from './api.ts'
 import { type Core, idBytes } from './core.ts'
 import { handleOfUser, setHandle, userOfHandle } from './device-lists.ts'
 import { ClientFault } from './faults.ts'
-import { type Message, marksOf, peekMarks, putMessage, raiseMarks, readMessage } from './message-rows.ts'
+import { type Message, marksOf, putMessage, readMessage } from './message-rows.ts'
 import { clientCodeOfFault, type Outbox } from './outbox.ts'
 import { newContentId, queueRequest } from './outbox-rows.ts'
-import { readRequest } from './receipts.ts'
-import type { Transport } from './transport.ts'
 
 export const TEXT_BYTES_MAX = 16 * 1024
+
+/** In the one form that all rows have it. */
+function isUser(peer: string): boolean {
+  const bytes = parseUuid(peer)
+  return bytes !== undefined && uuidText(bytes) === peer
+}
 
 /** Durable in conversation and outbox when it resolves. */
 export async function send(core: Core, outbox: Outbox, peer: string, text: string): Promise<Message> {
   const { store, account } = core
   if (account.user === '') throw new ClientFault('not_registered')
+  if (!isUser(peer))
+    throw new ClientFault('unknown_peer', `${JSON.stringify(peer)} is no user id; ask findUser for it.`)
   if (text === '') throw new ClientFault('invalid', 'There is nothing to send: the text is empty.')
   if (!text.isWellFormed()) throw new ClientFault('invalid', 'The text is not well-formed Unicode.')
   if (Buffer.byteLength(text) > TEXT_BYTES_MAX) {
@@ -80,28 +86,5 @@ export async function learnHandle(core: Core, user: string): Promise<string> {
   } catch (error) {
     if (error instanceof ApiFault) return ''
     throw error
-  }
-}
-
-/** Kept until the server has it: `tellReadMarks` says it again at every connection. */
-export async function markRead(core: Core, transport: Transport | undefined, peer: string): Promise<void> {
-  const { store, account } = core
-  const last = store.peek(
-    'SELECT max(seq) AS seq FROM messages WHERE peer = ? AND author <> ? AND shown = 1',
-    peer,
-    account.user,
-  )
-  const upTo = Number(last[0]?.['seq'] ?? 0)
-  if (upTo <= peekMarks(store, peer).ownRead) return
-  await store.turn(() => raiseMarks(store, peer, { ownRead: upTo }))
-  if (transport?.isOnline() === true) tellReadMarks(core, transport, peer)
-}
-
-/** Read marks that no server took yet; they may be said again. */
-export function tellReadMarks({ store }: Core, transport: Transport | undefined, peer?: string): void {
-  const rows = store.peek('SELECT peer, own_read FROM conversations WHERE own_read > told_read')
-  for (const row of rows) {
-    const user = row['peer'] as string
-    if (peer === undefined || peer === user) transport?.publish(readRequest(user, row['own_read'] as number), 0)
   }
 }

@@ -67,6 +67,15 @@ describe('a person with two devices', () => {
     await alice.client.markRead(userOf(bob))
     const unread = () => laptop.client.conversations().find(({ peer }) => peer === userOf(bob))?.unread
     await laptop.until(() => unread() === 0, 'nothing unread')
+    // What the server has is not told again: a second connection publishes nothing.
+    await alice.reopen()
+    const { metrics } = people.node.node.server
+    const before = metrics.publishesIn
+    const from = alice.events.length
+    alice.client.connect()
+    await alice.until(() => alice.events.slice(from).some(({ event }) => event === 'caughtUp'), 'caught up')
+    await alice.client.devices()
+    assert.equal(metrics.publishesIn, before)
   })
 
   it('warns a contact to whom the new device writes first', async () => {
@@ -104,6 +113,11 @@ describe('a person with two devices', () => {
     await alice.until(() => alice.events.filter(({ event }) => event === 'caughtUp').length >= 2, 'connected anew')
     await bob.client.send(userOf(alice), 'held until approved')
     await bob.until(() => saw(bob, 'identityChanged'), 'the warning')
+    assert.equal(bob.client.waiting(), 1)
+    await bob.reopen()
+    const from = bob.events.length
+    bob.client.connect()
+    await bob.until(() => bob.events.slice(from).some(({ event }) => event === 'identityChanged'), 'it once more')
     assert.equal(bob.client.waiting(), 1)
     assert.notEqual(bob.client.safetyNumber(userOf(alice))?.digits, before)
     await bob.client.approveIdentity(userOf(alice))

@@ -2,13 +2,15 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Client, type Events, type Message, openClient } from '../../client/index.ts'
+import { type Client, type ClientSettings, type Events, type Message, openClient } from '../../client/index.ts'
 import { startTestNode, type TestNode } from '../api/node.ts'
 import { codeOf } from '../world/person.ts'
 
 export interface Person {
   client: Client
   readonly folder: string
+  /** In force when it is opened the next time. */
+  settings: Partial<ClientSettings>
   readonly received: Message[]
   readonly events: { readonly event: keyof Events; readonly value: unknown }[]
   /** Resolves when `test` holds, asked at every event; rejects after 10 s with what there is. */
@@ -26,9 +28,9 @@ export interface Person {
 export interface People {
   readonly node: TestNode
   /** A new person with this handle, connected. */
-  person(handle: string): Promise<Person>
+  person(handle: string, settings?: Partial<ClientSettings>): Promise<Person>
   /** A client that is not registered. */
-  stranger(): Person
+  stranger(settings?: Partial<ClientSettings>): Person
   stop(): Promise<void>
 }
 
@@ -48,11 +50,11 @@ const EVENTS: readonly (keyof Events)[] = [
 ]
 let phones = 0
 
-function openPerson(url: string): Person {
+function openPerson(url: string, settings: Partial<ClientSettings>): Person {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-client-'))
   const waiters = new Set<() => void>()
   const open = () => {
-    const client = openClient({ folder, unlock: { keyFile: join(folder, 'key') }, url })
+    const client = openClient({ folder, unlock: { keyFile: join(folder, 'key') }, url, ...person.settings })
     for (const event of EVENTS) {
       client.on(event, (value) => {
         person.events.push({ event, value })
@@ -65,6 +67,7 @@ function openPerson(url: string): Person {
   const person: Person = {
     client: undefined as unknown as Client,
     folder,
+    settings,
     received: [],
     events: [],
     until(test, what) {
@@ -114,16 +117,16 @@ function openPerson(url: string): Person {
 export async function startPeople(env: Record<string, string> = {}): Promise<People> {
   const node = await startTestNode(env)
   const all: Person[] = []
-  const stranger = () => {
-    const person = openPerson(node.url)
+  const stranger = (settings: Partial<ClientSettings> = {}) => {
+    const person = openPerson(node.url, settings)
     all.push(person)
     return person
   }
   return {
     node,
     stranger,
-    async person(handle) {
-      const person = stranger()
+    async person(handle, settings) {
+      const person = stranger(settings)
       const phone = `+4477009${String(++phones).padStart(5, '0')}`
       await person.client.askCode(phone)
       await person.client.register({ phone, code: codeOf(node.folder, phone), handle })
