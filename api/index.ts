@@ -19,7 +19,7 @@ import { readJson } from './json.ts'
 import { keysRoutes } from './keys.ts'
 import { linkRoutes, newLinkRoutes } from './links.ts'
 import { metricsRoutes } from './metrics.ts'
-import { answerProblems } from './problem.ts'
+import { answerProblems, answerUnreadable } from './problem.ts'
 import { registrationRoutes } from './registrations.ts'
 import { sessionRoutes } from './sessions.ts'
 import type { Bounds } from './shapes.ts'
@@ -80,6 +80,7 @@ export async function createApi(parts: ApiParts): Promise<App> {
       connectionsCheckingInterval: Math.min(LOOK_EVERY_MS, timeoutMs),
     },
     return503OnClosing: true,
+    frameworkErrors: answerUnreadable,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false } },
   }).withTypeProvider<TypeBoxTypeProvider>()
   answerProblems(app, parts.ports.log)

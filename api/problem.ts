@@ -78,6 +78,13 @@ function onError(log: Log, error: Failure, request: FastifyRequest, reply: Fasti
   else sendProblem(reply, status, isTooLarge(error) ? 'too_large' : undefined, error.message)
 }
 
+/** What the router cannot read: Fastify would answer it in a form of its own, with the path in it. */
+export function answerUnreadable(error: FastifyError, _request: FastifyRequest, reply: FastifyReply): void {
+  const isLong = error.statusCode === 414
+  const detail = isLong ? 'A part of the path is too long.' : 'The path is not percent-encoded as it has to be.'
+  sendProblem(reply, isLong ? 414 : 400, undefined, detail)
+}
+
 /** Makes every error of `app` a problem, and every path that it does not serve. */
 export function answerProblems(app: App, log: Log): void {
   app.setErrorHandler<Failure>((error, request, reply) => onError(log, error, request, reply))

@@ -124,7 +124,8 @@ export function openStore(folder: string, unlock: Unlock, pragmas = ''): Store {
   let db: DatabaseSync | undefined
   try {
     db = openDatabase(file, pragmas)
-    return storeOn(db, new DatabaseSync(file, { readOnly: true }), vaultIn(db, unlock), folder, giveBack)
+    const vault = vaultIn(db, unlock)
+    return storeOn(db, new DatabaseSync(file, { readOnly: true }), vault, folder, giveBack)
   } catch (error) {
     db?.close()
     giveBack()

@@ -296,6 +296,19 @@ describe('HTTP from somebody who means no good', () => {
     )
   })
 
+  it('answers a path that cannot be read with a problem, and does not say it back', async () => {
+    for (const [part, status] of [
+      ['x'.repeat(101), 414],
+      ['%zz', 400],
+    ] as const) {
+      for (const path of ['/v1/users/', '/v1/keys/', '/v1/links/', '/v1/admin/devices/']) {
+        const answer = await call(test.url, 'GET', path + part, { token: ann.token })
+        const detail = assertProblem(answer, status, undefined)
+        assert.ok(!detail.includes(part), detail)
+      }
+    }
+  })
+
   it('takes the method of the request and no other', async () => {
     for (const headers of [
       { 'x-http-method-override': 'DELETE' },
