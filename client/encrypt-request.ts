@@ -41,6 +41,15 @@ function targetsOf(core: Core, { peer, onlyUser, onlyDevice }: OutboxRow): Targe
   return onlyUser === account.user ? { devices: [], own: only } : { devices: only, own: [] }
 }
 
+const isUnlisted = ({ registrationId }: ListedDevice): boolean => registrationId === 0
+
+/** Was it asked for under another identity than today's? An approval is for what is said from then on. */
+function isForIdentityBefore({ cipher, account }: Core, { onlyUser, madeMs }: OutboxRow): boolean {
+  if (onlyUser === '' || onlyUser === account.user) return false
+  const changedMs = cipher.identities.get(onlyUser)?.changedMs ?? 0
+  return changedMs > 0 && changedMs >= madeMs
+}
+
 /** Undefined: a device has no session. */
 async function bodiesFor(
   core: Core,
@@ -72,11 +81,19 @@ export async function encryptRequest(core: Core, row: OutboxRow): Promise<Encryp
     failRequest(store, row.row, 'corrupt')
     return undefined
   }
+  if (content !== undefined && isForIdentityBefore(core, row)) {
+    failRequest(store, row.row, 'identity_changed')
+    return undefined
+  }
   const padded = content && pad(content)
   const { devices, own } = targetsOf(core, row)
   const forPeer = await bodiesFor(core, row.onlyUser || row.peer, devices, padded, row.plaintext)
   const forOwn = await bodiesFor(core, account.user, own, padded, row.plaintext)
-  if (forPeer === undefined || forOwn === undefined) return undefined
+  if (forPeer === undefined || forOwn === undefined) {
+    // One device alone that is not listed: there is nobody to begin a session with.
+    if (row.onlyDevice > 0 && [...devices, ...own].some(isUnlisted)) failRequest(store, row.row, 'unknown_peer')
+    return undefined
+  }
   if (forPeer.length + forOwn.length === 0) {
     // A note to oneself with one device, or a peer without any.
     if (row.peer !== account.user) failRequest(store, row.row, 'unknown_peer')

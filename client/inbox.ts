@@ -163,6 +163,7 @@ export function createInbox(
         core.emit('fault', { code: 'bad_answer', text: `The server sent what is no Delivery: ${delivery.text}` })
         return transport().acknowledge([ack])
       }
+      if (delivery.error !== undefined) outbox.onRefusal(delivery.error.stamp)
       state.items.push({ delivery, ack })
       start(state)
     },

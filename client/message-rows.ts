@@ -66,6 +66,18 @@ export function putMessage(store: Store, message: NewMessage): boolean {
   return store.run(PUT, row, peer, author, device, id, seq, place, stamp, isShown ? 1 : 0, sentMs, sealed) > 0
 }
 
+/**
+ * Its author sent it anew to all, having lost the number of before: it stands at the later one, for everybody. In a
+ * turn.
+ */
+export function moveUp(
+  store: Store,
+  { peer, author, id, seq }: Pick<NewMessage, 'peer' | 'author' | 'id' | 'seq'>,
+): void {
+  const set = 'UPDATE messages SET seq = ?, place = ? WHERE peer = ? AND author = ? AND id = ? AND seq > 0 AND seq < ?'
+  store.run(set, seq, seq, peer, author, id, seq)
+}
+
 /** In a turn. */
 export function contentOf(store: Store, row: number): Buffer | undefined {
   const sealed = store.get('SELECT sealed FROM messages WHERE row = ?', row)?.['sealed'] as Uint8Array | undefined

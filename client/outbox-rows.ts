@@ -110,6 +110,18 @@ export function failRequest(store: Store, row: number, failure: ClientErrorCode)
   store.run('UPDATE messages SET failed = ? WHERE row = ?', failure, row)
 }
 
+/** `stamp > 0` is what the index of stamps has: without these words it is not used. */
+const MARK_STORED = 'UPDATE outbox SET state = ? WHERE stamp = ? AND stamp > 0 AND state = ?'
+const PEERS_OF = 'SELECT DISTINCT peer FROM outbox WHERE stamp > 0 AND stamp IN (SELECT value FROM json_each(?))'
+
+/** Their PUBACK came; their bytes stay until their number is known. Resolves with whose messages they are. */
+export async function markStored(store: Store, stamps: readonly number[]): Promise<string[]> {
+  await store.turn(() => {
+    for (const stamp of stamps) store.run(MARK_STORED, STORED, stamp, SENT)
+  })
+  return store.peek(PEERS_OF, JSON.stringify(stamps)).map((row) => row['peer'] as string)
+}
+
 /** Forgets what was sent long ago, and retry requests that were. In a turn. */
 export function pruneOutbox(core: Core): void {
   core.store.run('DELETE FROM outbox WHERE state >= ? AND made_ms < ?', STORED, core.now() - SENT_KEPT_MS)

@@ -5,14 +5,13 @@
  * above what it answers, and sessions are those of today.
  */
 
-import { isErrorCode } from '../topics/errors.ts'
 import { limits } from '../topics/limits.ts'
 import type { ApiFault } from './api.ts'
 import type { Core } from './core.ts'
 import { IdentityFault } from './crypto/cipher.ts'
+import { devicesOf } from './device-lists.ts'
 import { type Encrypted, encryptRequest } from './encrypt-request.ts'
-import { clientCodeOf } from './faults.ts'
-import { failRequest, type OutboxRow, outboxRow, QUEUED, SENT, STORED } from './outbox-rows.ts'
+import { failRequest, markStored, type OutboxRow, outboxRow, QUEUED, SENT, STORED } from './outbox-rows.ts'
 import { startSessions } from './start-sessions.ts'
 import type { Transport } from './transport.ts'
 
@@ -22,6 +21,8 @@ export interface Outbox {
   onOnline(): void
   onOffline(): void
   onCaughtUp(): void
+  /** An error for this stamp came: the PUBACK behind it says that it was answered, not that it is stored. */
+  onRefusal(stamp: number): void
   onPuback(stamp: number): void
   /** Nothing is encrypted for this peer for so long; Infinity: until `release`. */
   hold(peer: string, ms: number): void
@@ -42,8 +43,10 @@ interface State {
   /** Published on this connection, without PUBACK. */
   readonly inFlight: Set<number>
   readonly held: Map<string, number>
+  /** Refused on this connection, before their PUBACK. */
+  readonly refused: Set<number>
   /** PUBACKs whose rows are not marked yet. */
-  acked: number[]
+  readonly acked: number[]
   isCaughtUp: boolean
   isStopped: boolean
   isAgain: boolean
@@ -81,7 +84,8 @@ function publish(state: State, { stamp, request }: Encrypted): void {
 }
 
 function nextRows(state: State, count: number): OutboxRow[] {
-  const rows = state.core.store.peek(QUEUED_ROWS, state.core.now(), LOOK_ROWS_MAX).map(outboxRow)
+  const look = state.held.size === 0 ? count : LOOK_ROWS_MAX
+  const rows = state.core.store.peek(QUEUED_ROWS, state.core.now(), look).map(outboxRow)
   return rows.filter(({ peer, onlyUser }) => !isHeld(state, onlyUser || peer)).slice(0, count)
 }
 
@@ -117,17 +121,28 @@ async function onFault(state: State, peer: string, fault: ApiFault): Promise<voi
   core.emit('status', { peer })
 }
 
+/** Nothing is to be asked for: the devices are known, and each has a session. In a turn. */
+function hasAll({ store, account, cipher }: Core, user: string): boolean {
+  const devices = devicesOf(store, user)
+  if (devices === undefined || (devices.length === 0 && user !== account.user)) return false
+  return devices.every(({ number }) => cipher.hasSession(user, number))
+}
+
 /** The peers among `rows` that can be sent to. */
 async function readyPeers(state: State, rows: readonly OutboxRow[]): Promise<Set<string>> {
   const { core } = state
-  const ready = new Set<string>()
-  const own = await startSessions(core, core.account.user)
+  const users = new Set([core.account.user, ...rows.map(({ peer, onlyUser }) => onlyUser || peer)])
+  // One turn for all of them: mostly there is nothing to do.
+  const ready = await core.store.turn(() => new Set([...users].filter((user) => hasAll(core, user))))
+  if (ready.size === users.size) return ready
+  const own = ready.has(core.account.user) ? 'ready' : await startSessions(core, core.account.user)
   if (own !== 'ready') {
     if (own !== 'identity') tellFalse(core, own.fault)
     wakeLater(state, RETRY_MS)
-    return ready
+    return new Set()
   }
-  for (const peer of new Set(rows.map(({ peer, onlyUser }) => onlyUser || peer))) {
+  for (const peer of users) {
+    if (ready.has(peer)) continue
     const readiness = peer === core.account.user ? 'ready' : await startSessions(core, peer)
     if (readiness === 'ready') ready.add(peer)
     else if (readiness === 'identity') holdForIdentity(state, peer)
@@ -150,8 +165,12 @@ async function sendSome(state: State, rows: readonly OutboxRow[]): Promise<numbe
       // What is behind one that could not be sent waits, so that the order stays.
       if (failed.has(to)) continue
       const encrypted = await encryptPart(state, row)
-      if (encrypted === undefined) failed.add(to)
-      else made.push(encrypted)
+      if (encrypted !== undefined) made.push(encrypted)
+      else {
+        failed.add(to)
+        // It waits still: looking at it again at once would never end.
+        if (isQueued(state, row)) hold(state, to, RETRY_MS)
+      }
     }
     return made
   })
@@ -160,10 +179,14 @@ async function sendSome(state: State, rows: readonly OutboxRow[]): Promise<numbe
   return sent.length + failed.size
 }
 
+function isQueued({ core, held }: State, { row, onlyUser, peer }: OutboxRow): boolean {
+  const isNow = core.store.get('SELECT state FROM outbox WHERE row = ?', row)?.['state'] === QUEUED
+  return isNow && !held.has(onlyUser || peer)
+}
+
 async function encryptPart(state: State, row: OutboxRow): Promise<Encrypted | undefined> {
-  const { store } = state.core
   if (row.rounds > ROUNDS_MAX) {
-    failRequest(store, row.row, 'refused')
+    failRequest(state.core.store, row.row, 'refused')
     return undefined
   }
   try {
@@ -175,28 +198,22 @@ async function encryptPart(state: State, row: OutboxRow): Promise<Encrypted | un
   }
 }
 
-/** Marks rows whose PUBACK came: their bytes are not needed any more. */
-async function markStored(state: State): Promise<void> {
-  const stamps = state.acked
+async function noteStored(state: State): Promise<void> {
+  const stamps = state.acked.splice(0)
   if (stamps.length === 0) return
-  const { store } = state.core
-  state.acked = []
-  await store.turn(() => {
-    for (const stamp of stamps) {
-      store.run('UPDATE outbox SET state = ?, request = NULL WHERE stamp = ? AND state = ?', STORED, stamp, SENT)
-    }
-  })
-  const peers = store.peek(
-    `SELECT DISTINCT peer FROM outbox WHERE stamp IN (SELECT value FROM json_each(?))`,
-    JSON.stringify(stamps),
-  )
-  for (const row of peers) state.core.emit('status', { peer: row['peer'] as string })
+  try {
+    for (const peer of await markStored(state.core.store, stamps)) state.core.emit('status', { peer })
+  } catch (error) {
+    // A full disk: they are marked when there is room.
+    state.acked.unshift(...stamps)
+    throw error
+  }
 }
 
 async function work(state: State): Promise<void> {
   do {
     state.isAgain = false
-    await markStored(state)
+    await noteStored(state)
     const count = room(state)
     if (count <= 0) continue
     const rows = nextRows(state, count)
@@ -221,9 +238,15 @@ function wake(state: State): void {
     })
 }
 
-/** What was sent before and has no PUBACK goes out again, in the order of its stamps. */
+/**
+ * What was sent before and has no number yet goes out again, in the order of its stamps: also with a PUBACK, since the
+ * number may have been told to a copy of this database that is gone. Then the server says that the stamp is behind.
+ */
 function republish(state: State): void {
-  const rows = state.core.store.peek(`SELECT stamp, request FROM outbox WHERE state = ${SENT} ORDER BY stamp`)
+  const rows = state.core.store.peek(
+    `SELECT stamp, request FROM outbox WHERE state IN (${SENT}, ${STORED}) AND stamp > 0 AND request IS NOT NULL
+      ORDER BY stamp`,
+  )
   for (const row of rows) {
     publish(state, { stamp: row['stamp'] as number, request: row['request'] as Uint8Array })
   }
@@ -235,6 +258,7 @@ export function createOutbox(core: Core, transport: () => Transport): Outbox {
     transport,
     inFlight: new Set(),
     held: new Map(),
+    refused: new Set(),
     acked: [],
     isCaughtUp: false,
     isStopped: false,
@@ -247,15 +271,19 @@ export function createOutbox(core: Core, transport: () => Transport): Outbox {
     onOnline: () => republish(state),
     onOffline() {
       state.inFlight.clear()
+      state.refused.clear()
       state.isCaughtUp = false
     },
     onCaughtUp() {
       state.isCaughtUp = true
       wake(state)
     },
+    onRefusal(stamp) {
+      if (state.inFlight.has(stamp)) state.refused.add(stamp)
+    },
     onPuback(stamp) {
       state.inFlight.delete(stamp)
-      state.acked.push(stamp)
+      if (!state.refused.delete(stamp)) state.acked.push(stamp)
       wake(state)
     },
     hold: (peer, ms) => hold(state, peer, ms),
@@ -269,9 +297,4 @@ export function createOutbox(core: Core, transport: () => Transport): Outbox {
       await state.running
     },
   }
-}
-
-/** The client's name of a refusal over HTTP. */
-export function clientCodeOfFault({ code }: ApiFault): ReturnType<typeof clientCodeOf> {
-  return isErrorCode(code) ? clientCodeOf(code) : code === 'unreachable' || code === 'bad_answer' ? code : 'refused'
 }

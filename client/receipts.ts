@@ -8,6 +8,8 @@ import { type Core, idBytes } from './core.ts'
 import { marksOf, raiseMarks } from './message-rows.ts'
 import { ACCEPTED } from './outbox-rows.ts'
 
+/** `stamp > 0` is what the index of stamps has: without these words it is not used. */
+const ROW_OF_STAMP = 'SELECT row, peer FROM outbox WHERE stamp = ? AND stamp > 0 AND state < ?'
 /** How far the clock of this device may be behind. */
 const CLOCK_AHEAD_MS = 3_600_000
 
@@ -15,7 +17,7 @@ const CLOCK_AHEAD_MS = 3_600_000
 function takeAccepted({ store }: Core, pairs: readonly number[], peers: Set<string>): void {
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     const [stamp, seq] = [pairs[i] as number, pairs[i + 1] as number]
-    const found = store.get('SELECT row, peer FROM outbox WHERE stamp = ? AND state < ?', stamp, ACCEPTED)
+    const found = store.get(ROW_OF_STAMP, stamp, ACCEPTED)
     if (found === undefined) continue
     const [row, peer] = [found['row'] as number, found['peer'] as string]
     store.run('UPDATE outbox SET state = ?, seq = ?, request = NULL WHERE row = ?', ACCEPTED, seq, row)

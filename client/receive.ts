@@ -12,7 +12,7 @@ import { type Core, idBytes } from './core.ts'
 import type { Body } from './crypto/cipher.ts'
 import { senderOfPrekeyMessage } from './crypto/prekey-message.ts'
 import { devicesOf, setDevices } from './device-lists.ts'
-import { isHandled, noteHandled, putMessage, raiseMarks, readMessage } from './message-rows.ts'
+import { isHandled, moveUp, noteHandled, putMessage, raiseMarks, readMessage } from './message-rows.ts'
 import type { OwnContents } from './own-contents.ts'
 import type { Retries, Sender } from './retries.ts'
 import type { Turn } from './store/open.ts'
@@ -95,6 +95,7 @@ function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Conte
     sentMs,
     content: bytes,
   })
+  if (!isNew && content.resendOf === 0) moveUp(store, { peer, author, id, seq })
   if (!isNew || place !== seq) noteHandled(store, peer, seq)
   if (!isNew) return
   turn.after(() => {

@@ -7,7 +7,7 @@ import { errorCodeOf, RETRY_LATER, RETRY_REPAIR } from '../topics/errors.ts'
 import type { Core } from './core.ts'
 import { devicesOf, setDevices } from './device-lists.ts'
 import { clientCodeOf } from './faults.ts'
-import { ACCEPTED, FAILED, failRequest, type OutboxRow, outboxRow, requeue } from './outbox-rows.ts'
+import { ACCEPTED, FAILED, failRequest, type OutboxRow, outboxRow, requeue, STORED } from './outbox-rows.ts'
 
 /** What is to be done and said after the commit. */
 export interface Repair {
@@ -24,7 +24,7 @@ const ROUNDS_MAX = 5
 const DEVICES_MAX = 127
 
 function rowOfStamp(core: Core, stamp: number): OutboxRow | undefined {
-  const row = stamp > 0 ? core.store.get('SELECT * FROM outbox WHERE stamp = ?', stamp) : undefined
+  const row = stamp > 0 ? core.store.get('SELECT * FROM outbox WHERE stamp = ? AND stamp > 0', stamp) : undefined
   return row && outboxRow(row)
 }
 
@@ -73,6 +73,8 @@ export function repair(core: Core, error: WireError): Repair | undefined {
   const row = rowOfStamp(core, error.stamp)
   if (code === 'stamp_behind') onBehind(core, row, error)
   if (row === undefined || row.state === ACCEPTED || row.state === FAILED) return undefined
+  // It is stored, and was only asked about again; what is refused now is no reason to send it twice.
+  if (row.state === STORED && code !== 'stamp_behind') return undefined
   const done = { peer: row.peer, user: row.peer, holdMs: 0, added: [], removed: [] }
   if (code === 'stamp_behind') return done
   if (code === 'devices_stale') return onStale(core, row, error)

@@ -8,17 +8,22 @@ import { writeNumber } from './account.ts'
 import type { Core } from './core.ts'
 import { skipPrekeyIds } from './crypto/prekeys.ts'
 import { clientErrors } from './faults.ts'
-import { SENT } from './outbox-rows.ts'
+import { SENT, STORED } from './outbox-rows.ts'
+
+const STAMP_MAX = 2 ** 50
 
 /** In a turn. True: the database was an old copy, and new prekeys have to be uploaded. */
 export function forgetIfRestored(core: Core, lastStamp: number): boolean {
   const { store, account, cipher, emit } = core
-  if (lastStamp <= account.lastStamp) return false
+  // No clock gives such a stamp; taken over, it would leave no room for another one.
+  if (lastStamp <= account.lastStamp || lastStamp > STAMP_MAX) return false
   account.lastStamp = lastStamp
   writeNumber(store, 'last_stamp', lastStamp)
   cipher.sessions.clear()
   store.run("UPDATE peers SET devices = ''")
-  store.run('UPDATE outbox SET state = 0, stamp = 0, request = NULL WHERE state = ?', SENT)
+  // Also what was stored: the server told its number once, perhaps to the database that is gone.
+  const underWay = 'state = ? OR (state = ? AND seq = 0)'
+  store.run(`UPDATE outbox SET state = 0, stamp = 0, request = NULL WHERE ${underWay}`, SENT, STORED)
   skipPrekeyIds(store)
   emit('fault', { code: 'restored', text: clientErrors.restored.about })
   return true

@@ -61,7 +61,7 @@ function askDue(core: Core): void {
 function resendable(core: Core, from: Sender, seq: number) {
   const { store, account, cipher } = core
   const isOwn = from.author === account.user
-  for (const found of store.all('SELECT * FROM outbox WHERE seq = ?', seq).map(outboxRow)) {
+  for (const found of store.all('SELECT * FROM outbox WHERE seq = ? AND seq > 0', seq).map(outboxRow)) {
     if (!isOwn && found.peer !== from.peer) continue
     if (found.state !== ACCEPTED || !found.devices.includes(`${from.author}.${from.device}`)) continue
     const identity = isOwn ? undefined : cipher.identities.get(from.author)

@@ -19,8 +19,9 @@ interface Lack {
 
 function lackOf(core: Core, user: string): Lack {
   const devices = devicesOf(core.store, user)
-  if (devices === undefined) return { isUnknown: true, devices: [] }
-  return { isUnknown: false, devices: devices.filter(({ number }) => !core.cipher.hasSession(user, number)) }
+  const isUnknown = devices === undefined || (devices.length === 0 && user !== core.account.user)
+  if (isUnknown) return { isUnknown, devices: [] }
+  return { isUnknown, devices: devices.filter(({ number }) => !core.cipher.hasSession(user, number)) }
 }
 
 async function fetchKeys({ api }: Core, user: string, lack: Lack): Promise<AccountKeys> {
@@ -74,13 +75,13 @@ export async function startSessions(core: Core, user: string): Promise<Readiness
     if (isGone && !lack.isUnknown) {
       // Let the server say which devices there are.
       const gone = new Set(lack.devices.map(({ number }) => number))
-      await core.store.turn(() =>
-        setDevices(
-          core.store,
-          user,
-          (devicesOf(core.store, user) ?? []).filter(({ number }) => !gone.has(number)),
-        ),
-      )
+      const left = await core.store.turn(() => {
+        const kept = (devicesOf(core.store, user) ?? []).filter(({ number }) => !gone.has(number))
+        setDevices(core.store, user, kept)
+        return kept.length
+      })
+      // Nobody is left: perhaps the user has other devices now, or another identity.
+      if (left === 0 && user !== core.account.user) return startSessions(core, user)
       return 'ready'
     }
     return { fault: error }

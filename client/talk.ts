@@ -1,12 +1,13 @@
 /** What a user says, and the names of those one talks with. */
 import { encodeContent, SCOPE } from '../topics/codec.ts'
+import { isErrorCode } from '../topics/errors.ts'
 import { isHandle, pairConversation, parseUuid, uuidText } from '../topics/ids.ts'
 import { ApiFault } from './api.ts'
 import { type Core, idBytes } from './core.ts'
 import { handleOfUser, setHandle, userOfHandle } from './device-lists.ts'
-import { ClientFault } from './faults.ts'
+import { ClientFault, clientCodeOf } from './faults.ts'
 import { type Message, marksOf, putMessage, readMessage } from './message-rows.ts'
-import { clientCodeOfFault, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
 import { newContentId, queueRequest } from './outbox-rows.ts'
 
 export const TEXT_BYTES_MAX = 16 * 1024
@@ -33,7 +34,7 @@ export async function send(core: Core, outbox: Outbox, peer: string, text: strin
   const conversation = pairConversation(idBytes(account.user), idBytes(peer))
   const content = encodeContent({ id, conversation, post: { text } })
   const row = core.nextRow()
-  await store.turn(() => {
+  await store.shared(() => {
     const place = marksOf(store, peer).highest
     putMessage(store, {
       row,
@@ -53,6 +54,11 @@ export async function send(core: Core, outbox: Outbox, peer: string, text: strin
   })
   outbox.wake()
   return readMessage(store, row, account.user) as Message
+}
+
+/** The client's name of a refusal over HTTP. */
+function clientCodeOfFault({ code }: ApiFault): ReturnType<typeof clientCodeOf> {
+  return isErrorCode(code) ? clientCodeOf(code) : code === 'unreachable' || code === 'bad_answer' ? code : 'refused'
 }
 
 /** Who is known is found offline as well. */

@@ -43,6 +43,11 @@ export interface Store {
   peek(sql: string, ...values: SQLInputValue[]): Columns[]
   /** Rejects with what `work` threw, or with a ClientFault when the commit failed: nothing of it happened then. */
   turn<T>(work: (turn: Turn) => Promise<T> | T): Promise<T>
+  /**
+   * A turn of some statements and nothing else. Those that were asked for side by side are one turn: they are durable
+   * by one commit, in their order, or reject together.
+   */
+  shared<T>(work: () => T): Promise<T>
   /** A part of a turn that is undone alone when it throws. Parts do not nest. */
   part<T>(work: () => Promise<T>): Promise<T>
   addCache(cache: Cache): void
@@ -52,6 +57,8 @@ export interface Store {
   abandon(): void
 }
 
+/** A turn holds the loop up: what is beyond waits for the next one. */
+const SHARED_MAX = 64
 const DATABASE = 'client.db'
 const VAULT = 'vault'
 const SQLITE_FULL = 13
@@ -174,6 +181,43 @@ async function runPart<T>({ db, caches }: Turns, work: () => Promise<T>): Promis
   }
 }
 
+/** Gathers what is asked for until the loop has turned and the turns before have ended. */
+function sharer(turns: Turns, turn: Store['turn']): Store['shared'] {
+  let waiting: { readonly work: () => void; readonly end: (error?: unknown) => void }[] = []
+  const begin = (): void => {
+    // Sockets and timers have their say, also when each answer is the cause of the next one.
+    turns.last = turns.last.then(() => new Promise<void>((resolve) => setImmediate(resolve)))
+    let mine: typeof waiting = []
+    const take = (): void => {
+      mine = waiting.slice(0, SHARED_MAX)
+      waiting = waiting.slice(SHARED_MAX)
+      if (waiting.length > 0) begin()
+    }
+    turn(() => {
+      take()
+      for (const { work } of mine) work()
+    }).then(
+      () => mine.forEach(({ end }) => void end()),
+      (error: unknown) => {
+        // It did not even begin: the client was closed.
+        if (mine.length === 0) take()
+        for (const { end } of mine) end(error)
+      },
+    )
+  }
+  return (work) =>
+    new Promise((resolve, reject) => {
+      let result: ReturnType<typeof work>
+      waiting.push({
+        work() {
+          result = work()
+        },
+        end: (error) => (error === undefined ? resolve(result) : reject(error)),
+      })
+      if (waiting.length === 1) begin()
+    })
+}
+
 function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: string, giveBack: () => void): Store {
   const prepare = preparer(db)
   const prepareRead = preparer(reader)
@@ -186,6 +230,11 @@ function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: s
     reader.close()
     giveBack()
   }
+  const turn: Store['turn'] = (work) => {
+    const result = turns.last.then(() => runTurn(turns, work))
+    turns.last = result.catch(() => undefined)
+    return result
+  }
   return {
     vault,
     folder,
@@ -193,11 +242,8 @@ function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: s
     get: (sql, ...values) => prepare(sql).get(...values),
     all: (sql, ...values) => prepare(sql).all(...values),
     peek: (sql, ...values) => prepareRead(sql).all(...values),
-    turn(work) {
-      const result = turns.last.then(() => runTurn(turns, work))
-      turns.last = result.catch(() => undefined)
-      return result
-    },
+    turn,
+    shared: sharer(turns, turn),
     part: (work) => runPart(turns, work),
     addCache: (cache) => void turns.caches.push(cache),
     async close() {
