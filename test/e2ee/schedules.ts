@@ -276,8 +276,7 @@ function disagreements(run: Run): string[] {
       for (const peer of run.accounts) {
         if (peer === one.account || (one.account !== other.account && peer !== other.account)) continue
         const theirs = one.account === other.account ? peer : one.account
-        const ordered = (device: Device, { user }: Account) =>
-          device.party.texts(user)
+        const ordered = (device: Device, { user }: Account) => device.party.texts(user)
         const [a, b] = [ordered(one, peer), ordered(other, theirs)]
         const [inA, inB] = [a.filter((text) => b.includes(text)), b.filter((text) => a.includes(text))]
         if (inA.join() !== inB.join()) wrong.push(`${inA.join()} is not ${inB.join()}`)
