@@ -32,10 +32,8 @@ export function hints(node: Node): string[] {
   const port = server.mqttPort === 1883 ? '' : `-p ${server.mqttPort} `
   const login = (device: string) => `${port}-i ${device} -u ${device} -P TOKEN_OF_${device.toUpperCase()}`
   // What the programs have to be told when it is not the default.
-  const told = [
-    ...(httpPort === 8080 ? [] : [`HTTP_PORT=${httpPort} `]),
-    ...(config.dataDir === 'data' ? [] : [`DATA_DIR=${config.dataDir} `]),
-  ].join('')
+  const folder = config.dataDir === 'data' ? '' : `DATA_DIR=${config.dataDir} `
+  const told = httpPort === 8080 ? folder : `HTTP_PORT=${httpPort} ${folder}`
   const filter = inboxFilterOf('s1', 'thing')
   const up = topicOf('raw', { device: 's2', to: 'd-s1' })
   const sys = patternOf('sys').replace('<name...>', '#')
@@ -43,12 +41,13 @@ export function hints(node: Node): string[] {
     `Heliograph ${version} is ready.`,
     `  MQTT        ${mqtt}`,
     `  MQTT + TLS  ${tls}`,
-    `  HTTP        http://${http}: /livez /readyz /metrics /docs/json, WebSocket at /v1/ws`,
+    `  HTTP        http://${http}: /livez /readyz /metrics /docs, WebSocket at /v1/ws`,
     `  PUBACK      ${opened.promise}`,
     `  data        ${config.dataDir}; admin token ${places.admin}`,
     '',
     'What to type next, in another terminal:',
     `  ${server.mqttPort === 1883 ? '' : `MQTT_PORT=${server.mqttPort} `}${told}npm run demo`,
+    `  ${folder}npm run chat -- --as alice${httpPort === 8080 ? '' : ` --url http://${http}`}`,
     `  ${told}npm run provision -- --count 2 --prefix s --kind thing --out devices.jsonl`,
     `  mosquitto_sub ${login('s1')} -c -q 1 -t '${filter}' -v`,
     `  mosquitto_pub ${login('s2')} -q 1 -t ${up} -m hello`,

@@ -1,5 +1,5 @@
 /** One's own devices: who is there, linking another one, removing one. */
-import { writeNumber } from './account.ts'
+import { readNumber, writeNumber } from './account.ts'
 import type { Core } from './core.ts'
 import { type LinkOffer, offerLink, openGrant, parseLink, sealGrant } from './crypto/link.ts'
 import { devicesOf, setDevices } from './device-lists.ts'
@@ -23,7 +23,8 @@ const HISTORY_UNTIL = 'history_until'
 
 export function createOwnDevices(core: Core): OwnDevices {
   const { store, api, account, cipher } = core
-  let historyUntilMs = 0
+  // Kept, so that the history goes also when this device was started anew in between.
+  let historyUntilMs = readNumber(store, HISTORY_UNTIL)
 
   return {
     async refresh() {

@@ -77,6 +77,8 @@ function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Conte
   const isShown = SHOWN.has(content.kind ?? '')
   // A resend stands where the message stood that could not be read: but only if that was asked for.
   const place = content.resendOf > 0 && retries.settle(from, content.resendOf) ? content.resendOf : seq
+  // A false copy under this seq may have been asked for before the genuine one came.
+  retries.settle(from, seq)
   const sentMs = sentMsOf(core, id)
   if (!isShown) {
     noteHandled(store, peer, seq)

@@ -27,7 +27,6 @@ export interface Sender {
 export interface Retries {
   /** Records what could not be read and asks for it. False: there is nothing that could be asked. In a turn. */
   askAgain(from: Sender, seq: number, body: Body): boolean
-  isAsked(peer: string, seq: number): boolean
   /** Is this the seq of something that was asked for? Then it is not any more. In a turn. */
   settle(from: Sender, seq: number): boolean
   /** Asks again for what was asked for long ago. In a turn. */
@@ -92,7 +91,7 @@ function resend(core: Core, from: Sender, seq: number): void {
 
 /** Was something sent to this device of which the seq is not known yet? */
 function isUnnumbered({ store }: Core, { author, device }: Sender): boolean {
-  const rows = store.all('SELECT devices FROM outbox WHERE state = 1 OR (state = 2 AND seq = 0 AND stamp > 0)')
+  const rows = store.all('SELECT devices FROM outbox WHERE stamp > 0 AND state IN (1, 2) AND seq = 0')
   return rows.some((row) => (row['devices'] as string).split(' ').includes(`${author}.${device}`))
 }
 
@@ -150,7 +149,6 @@ export function createRetries(core: Core): Retries {
       queueAsking(core, from, request)
       return true
     },
-    isAsked: (peer, seq) => store.get('SELECT 1 FROM unreadable WHERE peer = ? AND seq = ?', peer, seq) !== undefined,
     settle({ peer, author }, seq) {
       return store.run('DELETE FROM unreadable WHERE peer = ? AND seq = ? AND author = ?', peer, seq, author) > 0
     },

@@ -66,6 +66,39 @@ describe('a turn', () => {
     assert.deepEqual(order, ['first begins', 'first ends', 'after first', 'quick 1', 'quick 2', 'quick 3'])
   })
 
+  it('is shared by those that were asked for side by side, at most 64 of them, in their order', async () => {
+    const said: string[] = []
+    store.addCache(spy(said))
+    const order: number[] = []
+    const all = Array.from({ length: 65 }, (_, i) =>
+      store.shared(() => {
+        order.push(i)
+        put(`shared ${String(i).padStart(2, '0')}`)
+        return i
+      }),
+    )
+    const expected = Array.from({ length: 65 }, (_, i) => i)
+    assert.deepEqual(await Promise.all(all), expected)
+    assert.deepEqual(order, expected)
+    assert.deepEqual(said, ['flush', 'flush'])
+    assert.equal(names().filter((name) => String(name).startsWith('shared')).length, 65)
+  })
+
+  it('that is shared leaves nothing of anybody when one throws, and the next one is made', async () => {
+    const good = store.shared(() => put('beside'))
+    const bad = store.shared(() => {
+      throw new Error('on purpose')
+    })
+    const ended = await Promise.allSettled([good, bad])
+    assert.deepEqual(
+      ended.map(({ status }) => status),
+      ['rejected', 'rejected'],
+    )
+    await store.shared(() => put('the next'))
+    const left = names()
+    assert.ok(left.includes('the next') && !left.includes('beside'))
+  })
+
   it('that throws in the middle leaves nothing, drops the caches and does not stop the next one', async () => {
     const said: string[] = []
     store.addCache(spy(said))
