@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { assertAllowed, leakIn } from './acl.ts'
 import { readCorpus } from './corpus.ts'
-import { openLive } from './live.ts'
+import { firstMissing, openLive } from './live.ts'
 import { createRandom } from './random.ts'
 import {
   createConversations,
@@ -53,5 +53,12 @@ describe('the short fuzz lane finds nothing in', () => {
     }
     assert.deepEqual([...leaks], [])
     assertAllowed((holds, what) => assert.ok(holds, what))
+  })
+
+  it('though what it looks for in the inbox is the end of another message', () => {
+    const [empty, x, box] = ['', 'x', 'box'].map((text) => Buffer.from(text)) as [Buffer, Buffer, Buffer]
+    assert.equal(firstMissing([empty, x, box], [box, x, Buffer.from('head')]), -1)
+    assert.equal(firstMissing([empty, box, x], [x, x, empty]), 1)
+    assert.equal(firstMissing([x, x], [box]), 1)
   })
 })
