@@ -3,48 +3,33 @@
  * encrypted. `openClient` gives it; what it can do is in `Client`.
  */
 import { uuidText } from '../topics/ids.ts'
-import { type Account, writeAccount } from './account.ts'
-import { createApi } from './api.ts'
-import type { Core } from './core.ts'
+import { accountCalls, identityCalls } from './account-calls.ts'
+import type { Context } from './context.ts'
 import { createCipher } from './crypto/cipher.ts'
-import { matches, safetyNumber } from './crypto/safety-number.ts'
-import { handleOfUser } from './device-lists.ts'
-import { createEmitter, type Emitter } from './events.ts'
+import { createKeyUpkeep } from './devices/key-upkeep.ts'
+import { createOwnDevices } from './devices/own-devices.ts'
+import { accountIn, createEnrolment } from './devices/register.ts'
+import { createEmitter } from './events.ts'
 import { ClientFault } from './faults.ts'
-import { createInbox, type Inbox } from './inbox.ts'
-import { keepKeys, renewKeys } from './key-upkeep.ts'
-import { firstFreeRow, listConversations, listMessages } from './message-rows.ts'
-import { createOutbox, type Outbox } from './outbox.ts'
-import { pruneOutbox } from './outbox-rows.ts'
-import { createOwnContents } from './own-contents.ts'
-import { createOwnDevices, type OwnDevices } from './own-devices.ts'
-import type { Client, ClientSettings, Me } from './public.ts'
-import { createReadMarks, type ReadMarks } from './read-marks.ts'
-import { createReceiver } from './receive.ts'
-import { blankAccount, createEnrolment, type Enrolment } from './register.ts'
-import { createRetries, type Retries } from './retries.ts'
+import { ApiFault, createApi } from './http/api.ts'
+import { createInbox } from './inbox/inbox.ts'
+import { createOwnContents } from './inbox/own-contents.ts'
+import { createReceiver } from './inbox/receive.ts'
+import { createRetries } from './inbox/retries.ts'
+import { createOutbox } from './outbox/outbox.ts'
+import { pruneOutbox } from './outbox/outbox-rows.ts'
+import { createReadMarks } from './outbox/read-marks.ts'
+import type { Parts } from './parts.ts'
+import type { Client, ClientSettings } from './public.ts'
+import { handleOfUser } from './store/device-lists.ts'
+import { firstFreeRow, listConversations, listMessages } from './store/message-rows.ts'
 import { openStore, type Store } from './store/open.ts'
 import { findUser, learnHandle, send } from './talk.ts'
-import { createTransport, type Transport } from './transport.ts'
+import { createTransport, type Transport } from './transport/transport.ts'
 
 const LIST_DEFAULT = 50
 const UPKEEP_EVERY_MS = 3_600_000
 const ASK_DUE_EVERY_MS = 30_000
-
-interface Parts {
-  readonly core: Core
-  readonly store: Store
-  readonly account: Account
-  readonly emitter: Emitter
-  readonly outbox: Outbox
-  readonly inbox: Inbox
-  readonly retries: Retries
-  readonly readMarks: ReadMarks
-  readonly enrolment: Enrolment
-  readonly ownDevices: OwnDevices
-  transport: Transport | undefined
-  timers: NodeJS.Timeout[]
-}
 
 const OFFLINE: Pick<Transport, 'isOnline' | 'publish' | 'acknowledge'> = {
   isOnline: () => false,
@@ -74,21 +59,27 @@ function background(parts: Parts, work: () => Promise<unknown>): void {
 
 function assemble(store: Store, settings: ClientSettings): Parts {
   const now = settings.now ?? Date.now
-  const account = blankAccount(store, settings.url)
+  const account = accountIn(store, settings.url)
   const emitter = createEmitter()
   const api = createApi(account.url, () => account.token || undefined)
   let row = firstFreeRow(store)
   const cipher = createCipher(store, account, now)
-  const core: Core = { store, account, cipher, api, emit: emitter.emit, now, nextRow: () => row++ }
+  const context: Context = { store, account, cipher, api, emit: emitter.emit, now, nextRow: () => row++ }
   const transport = () => parts.transport ?? (OFFLINE as Transport)
-  const outbox = createOutbox(core, transport)
-  const retries = createRetries(core)
-  const readMarks = createReadMarks(core, transport)
-  const ownDevices = createOwnDevices(core)
-  const receiver = createReceiver(core, retries, createOwnContents(core))
-  const inbox = createInbox(core, transport, receiver, retries, outbox, {
+  const outbox = createOutbox(context, transport)
+  const retries = createRetries(context)
+  const readMarks = createReadMarks(context, transport)
+  const ownDevices = createOwnDevices(context)
+  const keys = createKeyUpkeep(context, {
+    random: settings.random ?? Math.random,
+    later(work) {
+      if (transport().isOnline()) background(parts, work)
+    },
+  })
+  const receiver = createReceiver(context, retries, createOwnContents(context), keys.onFirstMessage)
+  const inbox = createInbox(context, transport, receiver, retries, outbox, {
     onCaughtUp: (_serverMs, isRestored) => onCaughtUp(parts, isRestored),
-    onPrekeysLow: () => background(parts, () => keepKeys(core)),
+    onPrekeysLow: () => background(parts, keys.keep),
     onDevicesChanged(user) {
       if (uuidText(user) === account.user) background(parts, () => ownDevices.refresh().then(outbox.wake))
     },
@@ -96,7 +87,7 @@ function assemble(store: Store, settings: ClientSettings): Parts {
   })
   const enrolment = createEnrolment(store, account, api, now)
   const parts: Parts = {
-    core,
+    context,
     store,
     account,
     emitter,
@@ -106,6 +97,7 @@ function assemble(store: Store, settings: ClientSettings): Parts {
     readMarks,
     enrolment,
     ownDevices,
+    keys,
     transport: undefined,
     timers: [],
   }
@@ -113,24 +105,39 @@ function assemble(store: Store, settings: ClientSettings): Parts {
 }
 
 function onCaughtUp(parts: Parts, isRestored: boolean): void {
-  const { core, store, retries, outbox, emitter, ownDevices, readMarks } = parts
+  const { context, store, retries, outbox, emitter, ownDevices, readMarks, keys } = parts
   emitter.emit('caughtUp', {})
   background(parts, async () => {
     readMarks.tell()
     await store.turn(() => {
       retries.askDue()
-      pruneOutbox(core)
+      pruneOutbox(context)
     })
     outbox.wake()
     await ownDevices.refresh()
     outbox.wake()
-    if (isRestored) await renewKeys(core)
-    await keepKeys(core)
+    if (isRestored) await keys.renew()
+    await keys.keep()
   })
+}
+
+/**
+ * MQTT says the same to a device that was removed and to one that came too often; over HTTP a removed one is unknown.
+ * What cannot be asked stays open: `offline` was told.
+ */
+async function askIfRevoked({ context, emitter }: Parts): Promise<void> {
+  try {
+    await context.api.devices()
+  } catch (error) {
+    if (error instanceof ApiFault && (error.code === 'unauthorized' || error.code === 'revoked')) {
+      emitter.emit('revoked', {})
+    }
+  }
 }
 
 function connect(parts: Parts): void {
   const { account, outbox, inbox, emitter, retries, readMarks, store } = parts
+  if (store.isClosed()) throw new ClientFault('closed')
   if (account.token === '') throw new ClientFault('not_registered')
   if (parts.transport !== undefined) return
   const transport = createTransport(
@@ -144,6 +151,7 @@ function connect(parts: Parts): void {
         outbox.onOffline()
         readMarks.onOffline()
         emitter.emit('offline', { reason, text, retryInMs })
+        if (reason === 'unauthorized') background(parts, () => askIfRevoked(parts))
       },
       onDelivery: (payload, ack) => inbox.onDelivery(Uint8Array.from(payload), ack),
       onPuback(stamp) {
@@ -157,7 +165,7 @@ function connect(parts: Parts): void {
   const timer = (everyMs: number, work: () => Promise<unknown>) => {
     parts.timers.push(setInterval(() => transport.isOnline() && background(parts, work), everyMs).unref())
   }
-  timer(UPKEEP_EVERY_MS, () => keepKeys(parts.core))
+  timer(UPKEEP_EVERY_MS, parts.keys.keep)
   timer(ASK_DUE_EVERY_MS, () => store.turn(() => retries.askDue()).then(outbox.wake))
   transport.start()
 }
@@ -168,64 +176,9 @@ async function disconnect(parts: Parts): Promise<void> {
   const { transport } = parts
   parts.transport = undefined
   parts.outbox.onOffline()
+  parts.readMarks.onOffline()
+  parts.keys.stop()
   await transport?.stop()
-}
-
-function meOf({ user, handle, device, number, isPrimary }: Account): Me | undefined {
-  return user === '' ? undefined : { user, handle, device, number, isPrimary }
-}
-
-function identityCalls(parts: Parts) {
-  const { store, account, core, outbox } = parts
-  const keyOf = (peer: string) => store.peek('SELECT key, verified FROM identities WHERE user = ?', peer)[0]
-  return {
-    safetyNumber(peer) {
-      const known = keyOf(peer)
-      if (known === undefined || account.user === '') return undefined
-      return { ...safetyNumber(account, peer, known['key'] as Uint8Array), isVerified: known['verified'] === 1 }
-    },
-    compareSafetyNumber(peer, scanned) {
-      const known = keyOf(peer)
-      return known !== undefined && matches(account, peer, known['key'] as Uint8Array, scanned)
-    },
-    setVerified: (peer, isVerified) => store.turn(() => core.cipher.identities.setVerified(peer, isVerified)),
-    async approveIdentity(user) {
-      await store.turn(() => core.cipher.identities.approve(user))
-      outbox.release(user)
-    },
-  } satisfies Partial<Client>
-}
-
-function accountCalls(parts: Parts) {
-  const { store, account, core, enrolment, ownDevices } = parts
-  const me = () => meOf(account) as Me
-  return {
-    me: () => meOf(account),
-    askCode: (phone) => core.api.askCode(phone),
-    async register({ phone, code, handle }) {
-      if (account.user !== '') throw new ClientFault('already_registered')
-      await enrolment.enrol({ phone, code, ...(handle === undefined ? {} : { handle }) }, true)
-      return me()
-    },
-    async offerLink() {
-      const offer = await ownDevices.offer()
-      return { uri: offer.uri, linked: ownDevices.join(offer, enrolment).then(me) }
-    },
-    acceptLink: (uri) => ownDevices.accept(uri),
-    devices: () => core.api.devices(),
-    async removeDevice(device) {
-      await core.api.endDevice(device)
-      await ownDevices.refresh()
-    },
-    async resetIdentity() {
-      const wasConnected = parts.transport !== undefined
-      await disconnect(parts)
-      await enrolment.reset()
-      await store.turn(() => writeAccount(store, account))
-      if (wasConnected) connect(parts)
-      return me()
-    },
-  } satisfies Partial<Client>
 }
 
 /**
@@ -234,9 +187,9 @@ function accountCalls(parts: Parts) {
  */
 export function openClient(settings: ClientSettings): Client {
   const parts = openParts(settings)
-  const { core, store, account, outbox, inbox, emitter } = parts
+  const { context, store, account, outbox, inbox, emitter } = parts
   return {
-    ...accountCalls(parts),
+    ...accountCalls(parts, { connect, disconnect }),
     ...identityCalls(parts),
     connect: () => connect(parts),
     isOnline: () => parts.transport?.isOnline() === true,
@@ -249,14 +202,15 @@ export function openClient(settings: ClientSettings): Client {
     abandon() {
       parts.transport?.destroy()
       for (const timer of parts.timers) clearInterval(timer)
+      parts.keys.stop()
       void outbox.stop()
       void inbox.stop()
       store.abandon()
     },
-    findUser: (handle) => findUser(core, handle),
-    learnHandle: (user) => learnHandle(core, user),
+    findUser: (handle) => findUser(context, handle, parts.transport?.isOnline() === true),
+    learnHandle: (user) => learnHandle(context, user),
     handleOf: (user) => (user === account.user ? account.handle : handleOfUser(store, user)),
-    send: (peer, text) => send(core, outbox, peer, text),
+    send: (peer, text) => send(context, outbox, peer, text),
     messages: (peer, { limit = LIST_DEFAULT, before } = {}) => listMessages(store, peer, account.user, limit, before),
     conversations: () => listConversations(store, account.user),
     waiting: () => Number(store.peek('SELECT count(*) AS n FROM outbox WHERE state < 2')[0]?.['n'] ?? 0),

@@ -1,5 +1,5 @@
 /** What the SDK tells its user: typed events, called in the order things were committed. */
-import type { Message } from './message-rows.ts'
+import type { Message } from './store/message-rows.ts'
 
 export interface Events {
   /** Received, or sent by another own device. */
@@ -18,8 +18,14 @@ export interface Events {
   unreadable: { readonly peer: string }
   /** The inbox was full: about so many messages were not kept for this device. */
   gap: { readonly count: number }
-  /** This device was removed from its account. */
+  /** This device was removed from its account: register or link it again. It does not come back by itself. */
   revoked: Record<string, never>
+  /**
+   * This user began to write without a one-time key of this device, of which the server says that `left` remain: it
+   * keeps them back, very many ask for them, or the user wants it so. What was written can be read later by who gets
+   * hold of this device within a month.
+   */
+  keysWithheld: { readonly user: string; readonly left: number }
   /** Something that does not end the client: a full disk, a server that does what it must not. */
   fault: { readonly code: string; readonly text: string }
 }

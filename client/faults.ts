@@ -36,8 +36,11 @@ export const clientErrors = {
   // Who one is.
   not_registered: row('never', 'This client has no account; register or link it first.'),
   already_registered: row('never', 'This client has an account; use another folder for another one.'),
-  unauthorized: row('never', 'The server does not know this device or its token; register or link it again.'),
-  revoked: row('never', 'This device was removed from its account; register or link it again.'),
+  unauthorized: row(
+    'never',
+    'The server does not know this device or its token; register or link it again, in another folder.',
+  ),
+  revoked: row('never', 'This device was removed from its account; register or link it again, in another folder.'),
   taken_over: row('later', 'Another program uses the account of this device; end one of the two.'),
   phone_invalid: row('never', 'That is no phone number with its country code; write it like +4915112345678.'),
   code_wrong: row('never', 'The code is wrong, used or too old; ask for another one.'),
@@ -53,6 +56,7 @@ export const clientErrors = {
   undeliverable: row('never', 'The user has been away for so long that nothing more can be kept for them.'),
   expired: row('never', 'The message was not fetched in time; send it again if it still matters.'),
   undecryptable: row('never', 'A message cannot be decrypted; its sender is asked to send it again.'),
+  newer_content: row('never', 'This message needs a newer version to be shown; update the program.'),
   too_large: row('never', 'That is more than one message can carry; send less.'),
   invalid: row('never', 'An argument is not what this function takes; look at its documentation.'),
   outbox_full: row('later', 'Too many messages wait to be sent; wait until some are.'),
@@ -64,10 +68,13 @@ export type ClientErrorCode = keyof typeof clientErrors
 /** Thrown by the SDK. The message is for people: what it means and what to do. */
 export class ClientFault extends Error {
   readonly code: ClientErrorCode
-  constructor(code: ClientErrorCode, message: string = clientErrors[code].about) {
+  /** When asking again can work, if the server said so. */
+  readonly retryInS: number | undefined
+  constructor(code: ClientErrorCode, message: string = clientErrors[code].about, retryInS?: number) {
     super(message)
     this.name = 'ClientFault'
     this.code = code
+    this.retryInS = retryInS
   }
 }
 

@@ -1,6 +1,6 @@
-/** The public face of the SDK. User ids are UUID text. Methods reject with a ClientFault or an ApiFault. */
+/** The public face of the SDK. User ids are UUID text. Methods reject with a ClientFault. */
 import type { Events } from './events.ts'
-import type { Message } from './message-rows.ts'
+import type { Message } from './store/message-rows.ts'
 import type { Unlock } from './store/vault.ts'
 
 export interface ClientSettings {
@@ -12,6 +12,8 @@ export interface ClientSettings {
   readonly url: string
   /** Unix ms. */
   readonly now?: () => number
+  /** From 0 to 1, as Math.random: how long a refill of one's keys is put off. */
+  readonly random?: () => number
   /** SQLite pragmas for measurements. */
   readonly pragmas?: string
 }
@@ -65,7 +67,7 @@ export interface Client {
   /** The last ones, oldest first; with `before`, those in front of it. */
   messages(peer: string, options?: { readonly limit?: number; readonly before?: Message }): Message[]
   conversations(): { readonly peer: string; readonly unread: number }[]
-  /** Requests that the server has not stored yet. */
+  /** Requests that the server has not stored yet: messages, and what clients say to each other without showing it. */
   waiting(): number
   /** Says that everything of this conversation was read. */
   markRead(peer: string): Promise<void>

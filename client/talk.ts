@@ -1,14 +1,13 @@
 /** What a user says, and the names of those one talks with. */
 import { encodeContent, SCOPE } from '../topics/codec.ts'
-import { isErrorCode } from '../topics/errors.ts'
-import { isHandle, pairConversation, parseUuid, uuidText } from '../topics/ids.ts'
-import { ApiFault } from './api.ts'
-import { type Core, idBytes } from './core.ts'
-import { handleOfUser, setHandle, userOfHandle } from './device-lists.ts'
-import { ClientFault, clientCodeOf } from './faults.ts'
-import { type Message, marksOf, putMessage, readMessage } from './message-rows.ts'
-import type { Outbox } from './outbox.ts'
-import { newContentId, queueRequest } from './outbox-rows.ts'
+import { isHandle, parseUuid, uuidText } from '../topics/ids.ts'
+import { type Context, conversationWith } from './context.ts'
+import { ClientFault } from './faults.ts'
+import { ApiFault, asClientFault } from './http/ask.ts'
+import type { Outbox } from './outbox/outbox.ts'
+import { keepContent, newContentId, queueRequest } from './outbox/outbox-rows.ts'
+import { handleOfUser, setHandle, userOfHandle } from './store/device-lists.ts'
+import { type Message, marksOf, putMessage } from './store/message-rows.ts'
 
 export const TEXT_BYTES_MAX = 16 * 1024
 
@@ -19,8 +18,8 @@ function isUser(peer: string): boolean {
 }
 
 /** Durable in conversation and outbox when it resolves. */
-export async function send(core: Core, outbox: Outbox, peer: string, text: string): Promise<Message> {
-  const { store, account } = core
+export async function send(context: Context, outbox: Outbox, peer: string, text: string): Promise<Message> {
+  const { store, account } = context
   if (account.user === '') throw new ClientFault('not_registered')
   if (!isUser(peer))
     throw new ClientFault('unknown_peer', `${JSON.stringify(peer)} is no user id; ask findUser for it.`)
@@ -29,60 +28,45 @@ export async function send(core: Core, outbox: Outbox, peer: string, text: strin
   if (Buffer.byteLength(text) > TEXT_BYTES_MAX) {
     throw new ClientFault('too_large', `A text may have ${TEXT_BYTES_MAX} bytes; send it in parts.`)
   }
-  const nowMs = core.now()
+  const nowMs = context.now()
   const id = newContentId(nowMs)
-  const conversation = pairConversation(idBytes(account.user), idBytes(peer))
-  const content = encodeContent({ id, conversation, post: { text } })
-  const row = core.nextRow()
+  const content = encodeContent({ id, conversation: conversationWith(context, peer), post: { text } })
+  const row = context.nextRow()
+  const author = account.user
+  const message = { row, peer, author, device: account.number, id, seq: 0, isShown: true, sentMs: nowMs, content }
   await store.shared(() => {
-    const place = marksOf(store, peer).highest
-    putMessage(store, {
-      row,
-      peer,
-      author: account.user,
-      device: account.number,
-      id,
-      seq: 0,
-      place,
-      // Behind everything that is held, by the time; the stamp of its request replaces it.
-      stamp: Math.max(nowMs, 1),
-      isShown: true,
-      sentMs: nowMs,
-      content,
-    })
-    queueRequest(core, { row, peer, scope: SCOPE.message })
+    // Behind everything that is held, by the time; the stamp of its request replaces it.
+    putMessage(store, { ...message, place: marksOf(store, peer).highest, stamp: Math.max(nowMs, 1) })
+    queueRequest(context, { row, peer, scope: SCOPE.message })
+    keepContent(store, row, content)
   })
   outbox.wake()
-  return readMessage(store, row, account.user) as Message
+  return { peer, author, isOwn: true, id: uuidText(id), text, seq: 0, sentMs: nowMs, status: 'waiting', failure: '' }
 }
 
-/** The client's name of a refusal over HTTP. */
-function clientCodeOfFault({ code }: ApiFault): ReturnType<typeof clientCodeOf> {
-  return isErrorCode(code) ? clientCodeOf(code) : code === 'unreachable' || code === 'bad_answer' ? code : 'refused'
-}
-
-/** Who is known is found offline as well. */
-export async function findUser(core: Core, name: string): Promise<string> {
-  const { store } = core
+/** A handle may be somebody else's by now: the server is asked, and what is known here is for when it is away. */
+export async function findUser(context: Context, name: string, isOnline: boolean): Promise<string> {
+  const { store } = context
   const handle = name.replace(/^@/, '')
   if (!isHandle(handle)) throw new ClientFault('unknown_peer', `${JSON.stringify(name)} is no handle.`)
   const known = userOfHandle(store, handle)
-  if (known !== undefined) return known
+  if (known !== undefined && !isOnline) return known
   try {
-    const { user } = await core.api.findUser(handle)
+    const { user } = await context.api.findUser(handle)
     await store.turn(() => setHandle(store, user, handle))
     return user
   } catch (error) {
     if (error instanceof ApiFault && error.code === 'unknown_recipient') {
       throw new ClientFault('unknown_peer', `Nobody is called @${handle}.`)
     }
-    throw error instanceof ApiFault ? new ClientFault(clientCodeOfFault(error), error.message) : error
+    if (known !== undefined && error instanceof ApiFault) return known
+    throw asClientFault(error)
   }
 }
 
 /** The handle of somebody who wrote, remembered; '' when there is none or the server cannot be asked now. */
-export async function learnHandle(core: Core, user: string): Promise<string> {
-  const { store, account, api } = core
+export async function learnHandle(context: Context, user: string): Promise<string> {
+  const { store, account, api } = context
   const known = user === account.user ? account.handle : handleOfUser(store, user)
   if (known !== '') return known
   try {

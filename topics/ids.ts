@@ -36,19 +36,14 @@ export function isHandle(text: string): text is Handle {
 /** 16 bytes as 8-4-4-4-12 lower-case hex. Throws RangeError for another length. */
 export function uuidText(bytes: Uint8Array): string {
   checkIdLength(bytes)
-  let text = ''
-  for (let i = 0; i < ID_BYTES; i += 1) {
-    if (i === 4 || i === 6 || i === 8 || i === 10) text += '-'
-    text += (bytes[i] as number).toString(16).padStart(2, '0')
-  }
-  return text
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, ID_BYTES).toString('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 /** The 16 bytes of a lower-case UUID text, undefined for anything else. */
 export function parseUuid(text: string): Uint8Array | undefined {
   if (!UUID.test(text)) return undefined
-  const hex = text.replaceAll('-', '')
-  return Uint8Array.from({ length: ID_BYTES }, (_, i) => Number.parseInt(hex.slice(i * 2, i * 2 + 2), 16))
+  return new Uint8Array(Buffer.from(text.replaceAll('-', ''), 'hex'))
 }
 
 /** 16 bytes as 26 characters of RFC 4648 base32, lower case, without padding. Throws RangeError for another length. */

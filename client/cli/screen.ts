@@ -4,7 +4,7 @@
  */
 import { stripVTControlCharacters } from 'node:util'
 import { type ClientErrorCode, clientErrors } from '../faults.ts'
-import type { MessageStatus } from '../message-rows.ts'
+import type { MessageStatus } from '../store/message-rows.ts'
 
 const INDENT = '    '
 const DIGITS_PER_GROUP = 5
@@ -110,8 +110,8 @@ export function ownLine({ text, status, failure }: Shown, peer: string, blue?: (
   return `  ${tick} to ${peer}: ${clean(text)}${end}${why}`
 }
 
-export function receivedLine(text: string, sender: string): string {
-  return `${sender}: ${clean(text)}`
+export function receivedLine({ text, failure }: Omit<Shown, 'status'>, sender: string): string {
+  return `${sender}: ${failure === '' ? clean(text) : clientErrors[failure].about}`
 }
 
 /** 60 digits as 12 groups of 5, four in a line. */

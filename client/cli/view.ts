@@ -77,7 +77,7 @@ export function createView(client: Client, terminal: Terminal): View {
     showOwn: (message) => ticks.follow(message, terminal.print(ticks.lineOf(message))),
     show(message) {
       if (message.isOwn) view.showOwn(message)
-      else terminal.print(receivedLine(message.text, terminal.style('bold', nameOf(message.author))))
+      else terminal.print(receivedLine(message, terminal.style('bold', nameOf(message.author))))
     },
     followOld() {
       for (const { peer } of client.conversations()) {
@@ -142,11 +142,8 @@ function listenToWarnings(client: Client, view: View): (() => void)[] {
       isAway = false
     }),
     client.on('offline', ({ reason, text }) => {
-      if (reason === 'unauthorized') {
-        warn(
-          'The server does not know this device any more: it was removed from its account. What is here can be read.',
-        )
-      } else if (reason === 'taken_over') {
+      if (reason === 'unauthorized') say('Offline: the server does not let this device in.')
+      else if (reason === 'taken_over') {
         warn(brief(text, SENTENCE_CHARS_MAX))
       } else if (!isAway) {
         // Said once, not at every try.
@@ -180,6 +177,12 @@ function listenToWarnings(client: Client, view: View): (() => void)[] {
     client.on('gap', ({ count }) => warn(`About ${counted(count, 'message')} could not be kept for this device.`)),
     client.on('revoked', () =>
       warn('This device was removed from its account. What is here can be read; register in another folder.'),
+    ),
+    client.on('keysWithheld', ({ user }) =>
+      warn(
+        `${nameOf(user)} began to write without a one-time key, though the server should have some of yours: it may ` +
+          'keep them back. What was said can be read later by who takes this device.',
+      ),
     ),
     client.on('fault', ({ text }) => warn(brief(text, SENTENCE_CHARS_MAX))),
   ]

@@ -21,9 +21,9 @@ import {
   signalDecryptPreKey,
   signalEncrypt,
 } from '@signalapp/libsignal-client'
-import type { Account } from '../account.ts'
-import type { Bundle } from '../api.ts'
+import type { Bundle } from '../http/api.ts'
 import type { Store } from '../store/open.ts'
+import type { Account } from './account.ts'
 import { createIdentities, type Identities } from './identities.ts'
 import { senderOfPrekeyMessage } from './prekey-message.ts'
 import { createSessions, type Sessions } from './session-cache.ts'
@@ -65,7 +65,20 @@ type Bytes = Uint8Array<ArrayBuffer>
 /** libsignal's types want a plain array over a buffer of its own. */
 const own = (bytes: Uint8Array): Bytes => Uint8Array.from(bytes)
 
-const addressOf = (user: string, device: number): ProtocolAddress => ProtocolAddress.new(Aci.fromUuid(user), device)
+const ADDRESSES_KEPT_MAX = 2_000
+const addresses = new Map<string, ProtocolAddress>()
+
+/** They never change: making one reads the UUID each time. */
+function addressOf(user: string, device: number): ProtocolAddress {
+  const key = `${user}.${device}`
+  let address = addresses.get(key)
+  if (address === undefined) {
+    if (addresses.size >= ADDRESSES_KEPT_MAX) addresses.clear()
+    address = ProtocolAddress.new(Aci.fromUuid(user), device)
+    addresses.set(key, address)
+  }
+  return address
+}
 
 function bundleOf(identityKey: Uint8Array, bundle: Bundle): PreKeyBundle {
   const { signedPrekey, oneTimePrekey, kemPrekey } = bundle

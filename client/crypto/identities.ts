@@ -2,7 +2,8 @@
  * Identity keys of other accounts, one for each account: keyed by name, never by device. First use is trusted. A
  * change is taken when it is received, and told; nothing is sent to the new key until the user approved it.
  */
-import type { Cache, Store } from '../store/open.ts'
+import type { Cache } from '../store/memory.ts'
+import type { Store } from '../store/open.ts'
 
 const GET = 'SELECT key, approved, verified, changed_ms FROM identities WHERE user = ?'
 const PUT = `INSERT INTO identities (user, key, approved, verified, changed_ms) VALUES (?, ?, ?, 0, ?)
@@ -32,7 +33,9 @@ export function createIdentities(store: Store): Identities {
   let changed: string[] = []
   let kept = 0
 
-  function get(user: string): Identity | undefined {
+  const placeOf = (user: string): string => `identity ${user}`
+
+  function read(user: string): Identity | undefined {
     const row = store.get(GET, user)
     if (row === undefined) return undefined
     return {
@@ -43,18 +46,25 @@ export function createIdentities(store: Store): Identities {
     }
   }
 
+  const get = (user: string): Identity | undefined => store.memory.recall(placeOf(user), () => read(user))
+
   return {
     get,
     learn(user, key, nowMs) {
       const known = get(user)
       if (known !== undefined && Buffer.compare(known.key, key) === 0) return false
       store.run(PUT, user, key, known === undefined ? 1 : 0, known === undefined ? 0 : nowMs)
+      store.memory.forget(placeOf(user))
       if (known === undefined) return false
       changed.push(user)
       return true
     },
-    approve: (user) => void store.run('UPDATE identities SET approved = 1 WHERE user = ?', user),
+    approve(user) {
+      store.run('UPDATE identities SET approved = 1 WHERE user = ?', user)
+      store.memory.forget(placeOf(user))
+    },
     setVerified(user, isVerified) {
+      store.memory.forget(placeOf(user))
       store.run('UPDATE identities SET verified = ? WHERE user = ? AND approved = 1', isVerified ? 1 : 0, user)
     },
     takeChanged() {

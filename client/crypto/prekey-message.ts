@@ -1,8 +1,10 @@
 /**
- * What a PreKey message says of its sender in the open: identity key and registration id. libsignal does not show the
- * key. The message is a version byte and a protobuf (libsignal, wire.proto, PreKeySignalMessage: identity_key = 3,
- * registration_id = 5). The registration id is not authenticated: a wrong one costs a round of repairing.
+ * What a PreKey message says of its sender in the open: identity key, registration id, and whether it spent a one-time
+ * key. libsignal does not show them. The message is a version byte and a protobuf (libsignal, wire.proto,
+ * PreKeySignalMessage: pre_key_id = 1, identity_key = 3, registration_id = 5). The registration id is not
+ * authenticated: a wrong one costs a round of repairing.
  */
+const ONE_TIME_ID = 1
 const IDENTITY_KEY = 3
 const REGISTRATION_ID = 5
 const KEY_BYTES = 33
@@ -29,6 +31,8 @@ export interface PrekeySender {
   readonly identityKey: Uint8Array
   /** 0: it names none. */
   readonly registrationId: number
+  /** Was it begun with a one-time key? */
+  readonly hasOneTime: boolean
 }
 
 /** Undefined when the message has no identity key or is malformed: libsignal will refuse it then. */
@@ -36,6 +40,7 @@ export function senderOfPrekeyMessage(message: Uint8Array): PrekeySender | undef
   const reader: Reader = { bytes: message, at: 1 }
   let identityKey: Uint8Array | undefined
   let registrationId = 0
+  let hasOneTime = false
   while (reader.at < message.length) {
     const tag = readVarint(reader)
     if (tag < 0) return undefined
@@ -45,11 +50,12 @@ export function senderOfPrekeyMessage(message: Uint8Array): PrekeySender | undef
     // The last one of a field counts, as protobuf has it.
     if (wire === 0) {
       if (tag >>> 3 === REGISTRATION_ID) registrationId = value
+      if (tag >>> 3 === ONE_TIME_ID) hasOneTime = true
       continue
     }
     if (tag >>> 3 === IDENTITY_KEY) identityKey = message.subarray(reader.at, reader.at + value)
     reader.at += value
   }
   if (reader.at !== message.length || identityKey?.length !== KEY_BYTES) return undefined
-  return { identityKey, registrationId }
+  return { identityKey, registrationId, hasOneTime }
 }

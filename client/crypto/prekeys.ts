@@ -13,8 +13,8 @@ import {
   SignedPreKeyRecord,
 } from '@signalapp/libsignal-client'
 import { limits } from '../../topics/limits.ts'
-import { writeNumber } from '../account.ts'
 import type { Store } from '../store/open.ts'
+import { writeNumber } from './account.ts'
 
 export const PREKEY_EC = 0
 export const PREKEY_KEM = 1
@@ -124,6 +124,8 @@ export function makeRepeated(
     )
   }
   store.run('DELETE FROM prekeys WHERE kind < ? AND made_ms < ?', PREKEY_SIGNED, nowMs - ONE_TIME_KEPT_MS)
+  // What was begun with a key that is gone cannot be begun again.
+  store.run('DELETE FROM base_keys WHERE kem_id NOT IN (SELECT id FROM prekeys WHERE kind = ?)', PREKEY_LAST)
   return {
     signedPrekey: makeSigned(store, identity, nowMs),
     lastResortPrekey: makeKem(store, identity, PREKEY_LAST, nowMs),

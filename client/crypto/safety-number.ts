@@ -3,7 +3,7 @@
  * Both sides have the same digits exactly when each has the other's true identity key.
  */
 import { Aci, Fingerprint, PublicKey, ScannableFingerprint } from '@signalapp/libsignal-client'
-import type { Account } from '../account.ts'
+import type { Account } from './account.ts'
 
 const ITERATIONS = 5_200
 const VERSION = 2

@@ -3,7 +3,8 @@
  * transaction: flushed before the commit, put back when a part or the turn is undone. Bounded: the oldest go.
  */
 import { SessionRecord } from '@signalapp/libsignal-client'
-import type { Cache, Store } from '../store/open.ts'
+import type { Cache } from '../store/memory.ts'
+import type { Store } from '../store/open.ts'
 
 const SESSIONS_CACHED_MAX = 2_000
 const GET = 'SELECT sealed FROM sessions WHERE user = ? AND device = ?'

@@ -18,8 +18,8 @@ import {
   SignedPreKeyRecord,
   SignedPreKeyStore,
 } from '@signalapp/libsignal-client'
-import type { Account } from '../account.ts'
 import type { Store } from '../store/open.ts'
+import type { Account } from './account.ts'
 import type { Identities } from './identities.ts'
 import { PREKEY_EC, PREKEY_KEM, PREKEY_LAST, PREKEY_SIGNED } from './prekeys.ts'
 import type { Sessions } from './session-cache.ts'

@@ -11,21 +11,11 @@ import { join } from 'node:path'
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite'
 import { ClientFault } from '../faults.ts'
 import { lockDatabase } from './lock.ts'
+import { type Cache, createMemory, type Memory } from './memory.ts'
 import { MIGRATIONS, PRAGMAS } from './schema.ts'
 import { newVault, openVault, type Unlock, type Vault } from './vault.ts'
 
 export type Columns = Record<string, SQLOutputValue>
-
-/** State in memory that follows the transaction: written before its commit, forgotten when it is rolled back. */
-export interface Cache {
-  flush(): void
-  /** A part begins, which may be undone by itself. */
-  keep(): void
-  /** The part is undone. */
-  restore(): void
-  /** The turn is undone: forget everything. */
-  drop(): void
-}
 
 export interface Turn {
   /** Runs after the commit, in order; not at all when it fails. */
@@ -51,6 +41,10 @@ export interface Store {
   /** A part of a turn that is undone alone when it throws. Parts do not nest. */
   part<T>(work: () => Promise<T>): Promise<T>
   addCache(cache: Cache): void
+  readonly memory: Memory
+  /** What the caches hold is read anew: the tables behind them were written otherwise. In a turn. */
+  dropCaches(): void
+  isClosed(): boolean
   /** Waits for the turn that runs; later ones are refused. */
   close(): Promise<void>
   /** As a crash: what is not committed is gone. */
@@ -147,9 +141,11 @@ interface Turns {
   isClosed: boolean
 }
 
+const closed = (): ClientFault => new ClientFault('closed', 'The client was closed; open it again.')
+
 async function runTurn<T>(turns: Turns, work: (turn: Turn) => Promise<T> | T): Promise<T> {
   const { db, caches } = turns
-  if (turns.isClosed) throw new ClientFault('closed', 'The client was closed; open it again.')
+  if (turns.isClosed) throw closed()
   const calls: (() => void)[] = []
   let result: T
   try {
@@ -221,7 +217,8 @@ function sharer(turns: Turns, turn: Store['turn']): Store['shared'] {
 function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: string, giveBack: () => void): Store {
   const prepare = preparer(db)
   const prepareRead = preparer(reader)
-  const turns: Turns = { db, caches: [], last: Promise.resolve(), isClosed: false }
+  const { memory, cache } = createMemory()
+  const turns: Turns = { db, caches: [cache], last: Promise.resolve(), isClosed: false }
   const end = () => {
     turns.isClosed = true
     if (!db.isOpen) return
@@ -241,11 +238,17 @@ function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: s
     run: (sql, ...values) => Number(prepare(sql).run(...values).changes),
     get: (sql, ...values) => prepare(sql).get(...values),
     all: (sql, ...values) => prepare(sql).all(...values),
-    peek: (sql, ...values) => prepareRead(sql).all(...values),
+    peek(sql, ...values) {
+      if (turns.isClosed && !db.isOpen) throw closed()
+      return prepareRead(sql).all(...values)
+    },
+    isClosed: () => turns.isClosed,
     turn,
     shared: sharer(turns, turn),
     part: (work) => runPart(turns, work),
-    addCache: (cache) => void turns.caches.push(cache),
+    addCache: (more) => void turns.caches.push(more),
+    memory,
+    dropCaches: () => turns.caches.forEach((each) => void each.drop()),
     async close() {
       const { last } = turns
       turns.isClosed = true

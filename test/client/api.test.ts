@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { mock } from 'node:test'
-import { type Api, ApiFault, createApi } from '../../client/api.ts'
+import { type Api, ApiFault, createApi } from '../../client/http/api.ts'
 
 const USER = '0f8fad5b-d9cb-469f-a165-70867728950e'
 const OTHER = '7c9e6679-7425-40de-944b-e07fc1f90ae7'

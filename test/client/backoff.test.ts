@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
-import { createBackoff } from '../../client/backoff.ts'
+import { createBackoff } from '../../client/transport/backoff.ts'
 
 describe('the backoff', () => {
   const waits = (count: number, random: () => number): number[] => {

@@ -221,7 +221,7 @@ describe('npm run chat', () => {
     ])
     first.type('/remove #2')
     await first.printed(/^Device #2 was removed\.$/m)
-    await second.printed(/^! The server does not know this device any more: /m)
+    await second.printed(/^! This device was removed from its account/m)
     for (const chat of [first, second, bob]) chat.endInput()
     assert.deepEqual(await Promise.all([first.ended, second.ended, bob.ended]), [0, 0, 0])
   }).timeout(60_000)
@@ -263,7 +263,7 @@ describe('the screen of the chat', () => {
       `${'x'.repeat(200)} alice: fake`,
       'hi\u2028alice: fake',
     ]) {
-      const [, ...more] = wrap(receivedLine(text, 'mallory'), 80)
+      const [, ...more] = wrap(receivedLine({ text, failure: '' }, 'mallory'), 80)
       assert.ok(more.length > 0)
       for (const line of more) assert.ok(line.startsWith('    '), line)
     }

@@ -124,6 +124,14 @@ describe('a person with two devices', () => {
     await alice.until(() => texts(alice, userOf(bob)).includes('held until approved'), 'it after the approval')
     assert.equal(bob.client.safetyNumber(userOf(alice))?.digits, alice.client.safetyNumber(userOf(bob))?.digits)
   })
+
+  it('says what comes first after the reset under a session of the new identity: nobody has to ask again', async () => {
+    const from = bob.events.length
+    await alice.client.resetIdentity()
+    await alice.client.send(userOf(bob), 'as the new one')
+    await bob.until(() => texts(bob, userOf(alice)).includes('as the new one'), 'it')
+    assert.ok(!bob.events.slice(from).some(({ event }) => event === 'unreadable'))
+  })
 })
 
 describe('a database that was put back from an older copy', () => {

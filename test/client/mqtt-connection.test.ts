@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock } from 'node:test'
-import { createTransport, type Transport, type TransportSettings } from '../../client/transport.ts'
+import { createTransport, type Transport, type TransportSettings } from '../../client/transport/transport.ts'
 import { limits } from '../../topics/limits.ts'
 import { countWrites, down, type Manner, type Peer, pubacks, startPeer } from './peer.ts'
 import { createWatcher, type Watcher } from './watcher.ts'

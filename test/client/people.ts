@@ -46,6 +46,7 @@ const EVENTS: readonly (keyof Events)[] = [
   'unreadable',
   'gap',
   'revoked',
+  'keysWithheld',
   'fault',
 ]
 let phones = 0

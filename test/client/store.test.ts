@@ -4,9 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { readAccount } from '../../client/account.ts'
+import { readAccount } from '../../client/crypto/account.ts'
 import { type ClientErrorCode, ClientFault, openClient } from '../../client/index.ts'
-import { type Cache, openStore, type Store } from '../../client/store/open.ts'
+import type { Cache } from '../../client/store/memory.ts'
+import { openStore, type Store } from '../../client/store/open.ts'
 import { type People, type Person, startPeople } from './people.ts'
 
 const hasCode =
@@ -113,6 +114,39 @@ describe('a turn', () => {
     await next
     assert.deepEqual(names(), ['vault', 'whole'])
     assert.deepEqual(said, ['drop', 'flush'])
+  })
+
+  it('remembers what it read and put, until that is forgotten or undone', async () => {
+    let reads = 0
+    const recall = () => store.memory.recall('place', () => ++reads)
+    await store.turn(() => assert.deepEqual([recall(), recall()], [1, 1]))
+    await store.turn(() => assert.equal(recall(), 1))
+    await store.turn(() => store.memory.put('place', 7))
+    await store.turn(() => assert.equal(recall(), 7))
+    await store.turn(() => store.memory.forget('place'))
+    await store.turn(() => assert.equal(recall(), 2))
+    await assert.rejects(
+      store.turn(() => {
+        store.memory.put('place', 8)
+        throw new Error('undone')
+      }),
+      /undone/,
+    )
+    await store.turn(async () => {
+      assert.equal(recall(), 3)
+      await assert.rejects(
+        store.part(async () => {
+          store.memory.put('place', 9)
+          throw new Error('undone')
+        }),
+        /undone/,
+      )
+      assert.equal(recall(), 4)
+      for (let i = 0; i < 10_000; i++) store.memory.put(`other ${i}`, i)
+      assert.equal(recall(), 5)
+      store.dropCaches()
+      assert.equal(recall(), 6)
+    })
   })
 
   it('is seen by others only after its commit', async () => {

@@ -1,13 +1,17 @@
-/** One's own keys on the server: refilled when they run low, renewed when they are old, put right when they differ. */
+/**
+ * One's own keys on the server: refilled when they run low, after a random time; renewed when they are old, put right
+ * when they differ.
+ */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { IdentityKeyPair } from '@signalapp/libsignal-client'
-import { type Account, readAccount } from '../../client/account.ts'
-import { type Api, type Bundle, createApi } from '../../client/api.ts'
+import { type Account, readAccount, readNumber } from '../../client/crypto/account.ts'
 import { makeOneTime, makeRepeated, repeatedKeys } from '../../client/crypto/prekeys.ts'
+import { REFILL_AT_ONCE_BELOW, REFILL_DELAY_MS_MAX } from '../../client/devices/key-upkeep.ts'
+import { type Api, type Bundle, createApi } from '../../client/http/api.ts'
 import { openStore } from '../../client/store/open.ts'
 import { limits } from '../../topics/limits.ts'
 import { type People, type Person, startPeople } from './people.ts'
@@ -33,6 +37,9 @@ describe('the keys of a device on the server', () => {
   let bob: Person
   let own: { api: Api; account: Account }
   let other: { api: Api }
+  /** What Alice draws; 0 is "at once". */
+  let drawn = 0
+  const random = () => drawn
   /** Requests of everybody here: told when they begin, and when they were answered. */
   const begun: string[] = []
   const answered: string[] = []
@@ -46,7 +53,7 @@ describe('the keys of a device on the server', () => {
       return response
     }
     people = await startPeople()
-    alice = await people.person('alice')
+    alice = await people.person('alice', { random })
     bob = await people.person('bob')
     own = await apiOf(alice)
     other = await apiOf(bob)
@@ -139,6 +146,91 @@ describe('the keys of a device on the server', () => {
     await eventually(() => own.api.countKeys(), full, 'full set')
   })
 
+  describe('that are few are filled up after a random time', () => {
+    const LONGEST = 1 - Number.EPSILON
+    let aheadMs = 0
+    before(async () => {
+      // The keys that were made in two days would be renewed under this clock.
+      alice.settings = { random }
+      await alice.client.close()
+      answered.length = 0
+      await reconnect(alice)
+      await alice.until(() => answered.includes('PUT /v1/keys'), 'upload')
+    })
+    beforeEach(() => {
+      aheadMs = 0
+      alice.settings = { random, now: () => Date.now() + aheadMs }
+    })
+    afterEach(() => {
+      drawn = 0
+    })
+
+    /** Ms from now until the refill that is written down; Alice is closed and opened for it. */
+    async function dueInMs(): Promise<number> {
+      await alice.client.close()
+      const store = openStore(alice.folder, { keyFile: join(alice.folder, 'key') })
+      const dueMs = readNumber(store, 'refill_due_ms')
+      await store.close()
+      await alice.reopen()
+      return dueMs - Date.now()
+    }
+
+    it(`between nothing and ${REFILL_DELAY_MS_MAX} ms, both included, that is drawn once and outlives a restart`, async () => {
+      await leave(limits.prekeysLow - 1)
+      drawn = LONGEST
+      await looksAndLeaves()
+      const longest = await dueInMs()
+      assert.ok(longest <= REFILL_DELAY_MS_MAX && longest > REFILL_DELAY_MS_MAX - TIMEOUT_MS, `${longest}`)
+      // Whoever makes it come back again and again gets no other time.
+      drawn = 0
+      await looksAndLeaves()
+      assert.ok((await dueInMs()) <= longest)
+      aheadMs = longest - 60_000
+      await looksAndLeaves()
+      assert.deepEqual(await own.api.countKeys(), { ec: limits.prekeysLow - 1, kem: limits.prekeysLow - 1 })
+      aheadMs = REFILL_DELAY_MS_MAX + 1
+      await reconnect(alice)
+      await eventually(() => own.api.countKeys(), full, 'full set')
+      // The next one draws anew.
+      await leave(limits.prekeysLow - 1)
+      drawn = LONGEST
+      await looksAndLeaves()
+    })
+
+    it('by themselves when the time has come, without another connection', async () => {
+      drawn = 3_000 / REFILL_DELAY_MS_MAX
+      // What the test before drew lies too far ahead for this clock.
+      aheadMs = -2 * REFILL_DELAY_MS_MAX
+      await leave(limits.prekeysLow - 1)
+      await looksAndLeaves()
+      await eventually(() => own.api.countKeys(), full, 'full set')
+      assert.equal(begun.filter((line) => line === 'PUT /v1/keys').length, 1)
+    })
+
+    it(`at once when fewer than ${REFILL_AT_ONCE_BELOW} are left`, async () => {
+      drawn = LONGEST
+      await leave(REFILL_AT_ONCE_BELOW)
+      await looksAndLeaves()
+      await leave(REFILL_AT_ONCE_BELOW - 1)
+      await reconnect(alice)
+      await eventually(() => own.api.countKeys(), full, 'full set')
+      await leave(1)
+      await reconnect(alice)
+      await eventually(() => own.api.countKeys(), full, 'full set again')
+    })
+
+    it('that was drawn under a clock far ahead does not hold', async () => {
+      drawn = LONGEST
+      aheadMs = DAY_MS
+      await leave(limits.prekeysLow - 1)
+      await looksAndLeaves()
+      aheadMs = 0
+      drawn = 0
+      await reconnect(alice)
+      await eventually(() => own.api.countKeys(), full, 'full set')
+    })
+  })
+
   it('that are used once can be written to', async () => {
     const carol = await people.person('carol')
     await carol.client.send(userOf(alice), 'with a new one-time key')
@@ -151,14 +243,14 @@ describe('the keys of a device on the server', () => {
 
   it('that repeat are renewed after two days, not before, and the ones before still open messages', async () => {
     const first = await handedOut()
-    alice.settings = { now: () => Date.now() + 2 * DAY_MS - 60_000 }
+    alice.settings = { random, now: () => Date.now() + 2 * DAY_MS - 60_000 }
     await looksAndLeaves()
     // Somebody who has the old bundle and uses it late.
     const dave = await people.person('dave')
     await alice.client.close()
     await dave.client.send(userOf(alice), 'under the old keys')
     await dave.until(() => dave.client.waiting() === 0, 'stored')
-    alice.settings = { now: () => Date.now() + 2 * DAY_MS + 60_000 }
+    alice.settings = { random, now: () => Date.now() + 2 * DAY_MS + 60_000 }
     answered.length = 0
     await reconnect(alice)
     await alice.until(() => answered.includes('PUT /v1/keys'), 'upload')

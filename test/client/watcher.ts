@@ -1,5 +1,5 @@
 /** What a transport tells, written down, with a way to wait for it. */
-import type { Ack, End, TransportHandlers } from '../../client/transport.ts'
+import type { Ack, End, TransportHandlers } from '../../client/transport/transport.ts'
 
 export interface Delivered {
   readonly payload: Uint8Array

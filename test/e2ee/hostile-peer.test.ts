@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { retryRequestOf } from '../../client/crypto/cipher.ts'
-import { newContentId } from '../../client/outbox-rows.ts'
+import { newContentId } from '../../client/outbox/outbox-rows.ts'
 import {
   type Content,
   type Delivery,
@@ -143,29 +143,29 @@ describe('a hostile peer', () => {
     await bob.send(mallory.user, 'answered')
     await mallory.client.until(() => mallory.received().some(({ kind }) => kind === 'whisper'), 'the answer')
     const answer = mallory.received().find(({ kind }) => kind === 'whisper')
-    const { core } = mallory
+    const { context } = mallory
     const whisper = answer?.whisper as Uint8Array
-    await core.store.turn(() => core.cipher.decrypt(bob.user, 1, { field: 'whisper', bytes: whisper }))
+    await context.store.turn(() => context.cipher.decrypt(bob.user, 1, { field: 'whisper', bytes: whisper }))
     const padded = pad(mallory.content(bob, { post: { text: 'far ahead' } }))
     let last: Uint8Array = padded
-    await core.store.turn(async () => {
-      for (let i = 0; i < 25_002; i++) last = (await core.cipher.encrypt(bob.user, 1, padded)).bytes
+    await context.store.turn(async () => {
+      for (let i = 0; i < 25_002; i++) last = (await context.cipher.encrypt(bob.user, 1, padded)).bytes
     })
     const startedMs = performance.now()
     await mallory.post(bob, { whisper: last })
     await bob.until(() => bob.told.unreadable.length === 1, 'the refusal')
     assert.ok(performance.now() - startedMs < 2_000)
-    await core.store.turn(() => core.cipher.sessions.set(bob.user, 1, null))
+    await context.store.turn(() => context.cipher.sessions.set(bob.user, 1, null))
     await mallory.text(bob, 'on a new session')
     await bob.until(() => bob.texts(mallory.user).includes('on a new session'), 'it')
     assert.ok(!bob.texts(mallory.user).includes('far ahead'))
   })
 
   it('begins 45 sessions: the last one works, and so does the answer', async () => {
-    const { core } = mallory
+    const { context } = mallory
     for (let i = 0; i < 45; i++) {
       scene.pass(11 * 60_000)
-      await core.store.turn(() => core.cipher.sessions.set(bob.user, 1, null))
+      await context.store.turn(() => context.cipher.sessions.set(bob.user, 1, null))
       await mallory.text(bob, `session ${i}`)
     }
     await bob.until(() => bob.texts(mallory.user).length === 45, 'all')

@@ -5,13 +5,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createApi } from '../../client/api.ts'
-import { type Core, idBytes } from '../../client/core.ts'
+import { type Context, idBytes } from '../../client/context.ts'
 import { type Body, createCipher } from '../../client/crypto/cipher.ts'
-import { devicesOf } from '../../client/device-lists.ts'
-import { contentFor, newContentId } from '../../client/outbox-rows.ts'
-import { blankAccount, createEnrolment } from '../../client/register.ts'
-import { startSessions } from '../../client/start-sessions.ts'
+import { accountIn, createEnrolment } from '../../client/devices/register.ts'
+import { createApi } from '../../client/http/api.ts'
+import { contentFor, newContentId } from '../../client/outbox/outbox-rows.ts'
+import { startSessions } from '../../client/outbox/start-sessions.ts'
+import { devicesOf } from '../../client/store/device-lists.ts'
 import { openStore } from '../../client/store/open.ts'
 import {
   type Content,
@@ -30,7 +30,7 @@ import { codeOf } from '../world/person.ts'
 import type { Party, Scene } from './scene.ts'
 
 export interface Rogue {
-  readonly core: Core
+  readonly context: Context
   readonly user: string
   readonly client: Client
   /** Everything that came. */
@@ -52,11 +52,11 @@ export async function startRogue(scene: Scene): Promise<Rogue> {
   const { node, now } = scene
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-rogue-'))
   const store = openStore(folder, { keyFile: join(folder, 'key') }, 'PRAGMA synchronous = OFF')
-  const account = blankAccount(store, node.url)
+  const account = accountIn(store, node.url)
   const api = createApi(node.url, () => account.token || undefined)
   const cipher = createCipher(store, account, now)
   let row = 1
-  const core: Core = { store, account, cipher, api, emit: () => undefined, now, nextRow: () => row++ }
+  const context: Context = { store, account, cipher, api, emit: () => undefined, now, nextRow: () => row++ }
   const phone = scene.newPhone()
   await api.askCode(phone)
   await createEnrolment(store, account, api, now).enrol({ phone, code: codeOf(node.folder, phone) }, true)
@@ -78,14 +78,14 @@ export async function startRogue(scene: Scene): Promise<Rogue> {
     return one
   }
   const rogue: Rogue = {
-    core,
+    context,
     user: account.user,
     client,
     received: () =>
       client.received.map(({ payload }) => decodeDelivery(payload)).filter((each): each is Delivery => !each.fault),
-    content: (to, fields, id = newContentId(now())) => contentFor(core, to.user, id, fields),
+    content: (to, fields, id = newContentId(now())) => contentFor(context, to.user, id, fields),
     async encrypt(to, padded) {
-      const readiness = await startSessions(core, to.user)
+      const readiness = await startSessions(context, to.user)
       if (readiness !== 'ready') throw new Error(`no session: ${JSON.stringify(readiness)}`)
       const { number } = await first(to)
       return store.turn(() => cipher.encrypt(to.user, number, padded))

@@ -20,6 +20,7 @@ const EVENTS: readonly (keyof Events)[] = [
   'unreadable',
   'gap',
   'revoked',
+  'keysWithheld',
   'fault',
 ]
 

@@ -121,11 +121,11 @@ describe('the architecture rules', () => {
   })
 
   it('refuse libsignal beside the cryptography of the client, and mqtt.js beside its one connection', () => {
-    const home = "import './crypto/cipher.ts'\nimport './mqtt-connection.ts'\n"
+    const home = "import './crypto/cipher.ts'\nimport './transport/mqtt-connection.ts'\n"
     const client = {
       'client/index.ts': home,
       'client/crypto/cipher.ts': "import { Aci } from '@signalapp/libsignal-client'\n",
-      'client/mqtt-connection.ts': "import mqtt from 'mqtt'\n",
+      'client/transport/mqtt-connection.ts': "import mqtt from 'mqtt'\n",
     }
     const judge = (files: Record<string, string>) =>
       architectureFaults(plant(sound, { ...client, ...files }), [...entries, 'client/index.ts'])

@@ -22,15 +22,15 @@ const arrows: Record<string, readonly string[]> = {
   api: ['core', 'topics'],
   adapters: ['core', 'topics'],
   client: ['topics'],
-  broker: ['adapters', 'api', 'console', 'core', 'plugins', 'topics', 'workers'],
+  broker: ['adapters', 'api', 'core', 'plugins', 'topics', 'workers'],
 }
 
 // The driver of a technology and those that speak to it, as beginnings of paths; client/ has a database of its own. Of
 // libsignal the server knows nothing: it is the encryption between clients, and its licence is another matter there.
 const drivers: [name: RegExp, homes: readonly string[]][] = [
   [/^node:sqlite$/, ['adapters/sqlite/', 'client/']],
-  [/^@signalapp\//, ['client/crypto/', 'client/account.ts']],
-  [/^mqtt$/, ['client/mqtt-connection.ts', 'broker/demo']],
+  [/^@signalapp\//, ['client/crypto/']],
+  [/^mqtt$/, ['client/transport/mqtt-connection.ts', 'broker/demo']],
   [/^ioredis$/, ['adapters/redis/', 'adapters/bullmq/']],
   [/^bullmq$/, ['adapters/bullmq/']],
   [/^cassandra-driver$/, ['adapters/cassandra/']],
