@@ -58,21 +58,27 @@ export interface NewRequest {
   readonly content?: Uint8Array
 }
 
-export function outboxRow(row: Columns): OutboxRow {
+function queuedRow(row: Columns): QueuedRow {
   return {
     row: row['row'] as number,
     peer: row['peer'] as string,
-    state: row['state'] as number,
-    stamp: row['stamp'] as number,
-    seq: row['seq'] as number,
     scope: row['scope'] as Scope,
     onlyUser: row['only_user'] as string,
     onlyDevice: row['only_device'] as number,
-    devices: (row['devices'] as string).split(' ').filter((each) => each !== ''),
     rounds: row['rounds'] as number,
-    resends: row['resends'] as number,
     madeMs: row['made_ms'] as number,
     plaintext: (row['plaintext'] as Uint8Array | null) ?? undefined,
+  }
+}
+
+export function outboxRow(row: Columns): OutboxRow {
+  return {
+    ...queuedRow(row),
+    state: row['state'] as number,
+    stamp: row['stamp'] as number,
+    seq: row['seq'] as number,
+    devices: (row['devices'] as string).split(' ').filter((each) => each !== ''),
+    resends: row['resends'] as number,
   }
 }
 
@@ -81,16 +87,7 @@ const QUEUED_ROWS = `SELECT row, peer, scope, only_user, only_device, rounds, ma
 
 /** The first ones that are due, in order. Reads what is committed. */
 export function queuedRows({ store, now }: Context, limit: number): QueuedRow[] {
-  return store.peek(QUEUED_ROWS, now(), limit).map((row) => ({
-    row: row['row'] as number,
-    peer: row['peer'] as string,
-    scope: row['scope'] as Scope,
-    onlyUser: row['only_user'] as string,
-    onlyDevice: row['only_device'] as number,
-    rounds: row['rounds'] as number,
-    madeMs: row['made_ms'] as number,
-    plaintext: (row['plaintext'] as Uint8Array | null) ?? undefined,
-  }))
+  return store.peek(QUEUED_ROWS, now(), limit).map(queuedRow)
 }
 
 /** In a turn. */

@@ -3,15 +3,12 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type ClientErrorCode, ClientFault } from '../../client/index.ts'
-import { type People, type Person, startPeople } from './people.ts'
+import { type People, type Person, saw, startPeople, texts, userOf } from './people.ts'
 
 const hasCode =
   (code: ClientErrorCode, sentence = /./) =>
   (error: unknown) =>
     error instanceof ClientFault && error.code === code && sentence.test(error.message)
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
-const texts = (person: Person, peer: string) => person.client.messages(peer, { limit: 1_000 }).map(({ text }) => text)
-const saw = (person: Person, event: string) => person.events.some((each) => each.event === event)
 const NOBODY = '00000000-0000-4000-8000-000000000000'
 const YEAR_MS = 365 * 86_400_000
 

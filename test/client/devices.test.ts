@@ -1,20 +1,5 @@
 import assert from 'node:assert/strict'
-import { type People, type Person, startPeople } from './people.ts'
-
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
-const texts = (person: Person, peer: string) => person.client.messages(peer, { limit: 1_000 }).map(({ text }) => text)
-const saw = (person: Person, event: string) => person.events.some((each) => each.event === event)
-
-/** Links a new device to the account of `primary`, and connects it. */
-async function linkTo(people: People, primary: Person): Promise<Person> {
-  const second = people.stranger()
-  const { uri, linked } = await second.client.offerLink()
-  await primary.client.acceptLink(uri)
-  await linked
-  second.client.connect()
-  await second.until(() => saw(second, 'caughtUp'), 'caught up')
-  return second
-}
+import { linkTo, type People, type Person, saw, startPeople, texts, userOf } from './people.ts'
 
 describe('a person with two devices', () => {
   let people: People

@@ -5,18 +5,7 @@ import { encodeContent } from '../../topics/codec.ts'
 import { limits } from '../../topics/limits.ts'
 import { type Rogue, startRogue } from '../e2ee/rogue.ts'
 import { type Party, type Scene, startScene } from '../e2ee/scene.ts'
-import { type People, type Person, startPeople } from './people.ts'
-
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
-
-async function link(people: People, from: Person): Promise<Person> {
-  const other = people.stranger()
-  const { uri, linked } = await other.client.offerLink()
-  await from.client.acceptLink(uri)
-  await linked
-  other.client.connect()
-  return other
-}
+import { linkTo, type People, type Person, startPeople, userOf } from './people.ts'
 
 describe('two people whose client', () => {
   let people: People
@@ -37,7 +26,7 @@ describe('two people whose client', () => {
   afterEach(() => people.stop())
 
   it('is linked see in the history what was read, on both sides of the conversation', async () => {
-    const laptop = await link(people, alice)
+    const laptop = await linkTo(people, alice)
     await laptop.until(() => laptop.client.messages(userOf(bob)).length === 2, 'the history')
     assert.deepEqual(
       laptop.client.messages(userOf(bob)).map(({ status }) => status),
@@ -47,7 +36,7 @@ describe('two people whose client', () => {
   })
 
   it('is not the primary one are refused a reset before anything is ended, and stay connected', async () => {
-    const laptop = await link(people, alice)
+    const laptop = await linkTo(people, alice)
     await laptop.until(() => laptop.client.isOnline(), 'online')
     await assert.rejects(laptop.client.resetIdentity(), { code: 'not_primary' })
     assert.equal(laptop.client.isOnline(), true)

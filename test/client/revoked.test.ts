@@ -8,7 +8,7 @@ import { createWebSocketStream, WebSocketServer } from 'ws'
 import { limits } from '../../topics/limits.ts'
 import { startMiddle } from '../e2ee/hostile.ts'
 import { codeOf } from '../world/person.ts'
-import { type People, type Person, startPeople } from './people.ts'
+import { type People, type Person, startPeople, userOf } from './people.ts'
 
 interface Offline {
   readonly reason: string
@@ -20,7 +20,6 @@ const told = (person: Person, event: string): unknown[] =>
   person.events.filter((each) => each.event === event).map(({ value }) => value)
 const offlines = (person: Person): Offline[] => told(person, 'offline') as Offline[]
 const deviceOf = (person: Person): string => person.client.me()?.device ?? ''
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
 
 describe('a linked device that the primary one removes', () => {
   let people: People

@@ -8,7 +8,7 @@ import { readAccount } from '../../client/crypto/account.ts'
 import { type ClientErrorCode, ClientFault, openClient } from '../../client/index.ts'
 import type { Cache } from '../../client/store/memory.ts'
 import { openStore, type Store } from '../../client/store/open.ts'
-import { type People, type Person, startPeople } from './people.ts'
+import { type People, type Person, startPeople, texts, userOf } from './people.ts'
 
 const hasCode =
   (code: ClientErrorCode, sentence = /./) =>
@@ -16,8 +16,6 @@ const hasCode =
     error instanceof ClientFault && error.code === code && sentence.test(error.message)
 
 const unlockOf = ({ folder }: { folder: string }) => ({ keyFile: join(folder, 'key') })
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
-const texts = (person: Person, peer: string) => person.client.messages(peer, { limit: 1_000 }).map(({ text }) => text)
 const faultsOf = ({ events }: Person) =>
   events.filter(({ event }) => event === 'fault').map(({ value }) => value as { code: string; text: string })
 

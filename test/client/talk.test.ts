@@ -1,8 +1,5 @@
 import assert from 'node:assert/strict'
-import { type People, type Person, startPeople } from './people.ts'
-
-const texts = (person: Person, peer: string) => person.client.messages(peer, { limit: 1_000 }).map(({ text }) => text)
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
+import { type People, type Person, startPeople, texts, userOf } from './people.ts'
 
 describe('two people', () => {
   let people: People

@@ -14,11 +14,10 @@ import { REFILL_AT_ONCE_BELOW, REFILL_DELAY_MS_MAX } from '../../client/devices/
 import { type Api, type Bundle, createApi } from '../../client/http/api.ts'
 import { openStore } from '../../client/store/open.ts'
 import { limits } from '../../topics/limits.ts'
-import { type People, type Person, startPeople } from './people.ts'
+import { type People, type Person, startPeople, userOf } from './people.ts'
 
 const DAY_MS = 86_400_000
 const TIMEOUT_MS = 10_000
-const userOf = (person: Person): string => person.client.me()?.user ?? ''
 
 /** Asks until the answer is the wanted one. */
 async function eventually<T>(ask: () => Promise<T>, isIt: (answer: T) => boolean, what: string): Promise<T> {

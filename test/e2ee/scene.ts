@@ -1,48 +1,23 @@
 /** Real clients whose way to a real node leads through a man in the middle, and a clock that node and clients share. */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, type Events, type Message, openClient } from '../../client/index.ts'
+import type { Events, Message } from '../../client/index.ts'
 import { startTestNode, type TestNode } from '../api/node.ts'
 import { codeOf } from '../world/person.ts'
+import { EVENTS, openSdkClient, type SdkClient } from '../world/sdk-client.ts'
 import { type Middle, startMiddle } from './hostile.ts'
 
 const QUIET_MS = 25
-const TIMEOUT_MS = 10_000
-const EVENTS: readonly (keyof Events)[] = [
-  'message',
-  'online',
-  'offline',
-  'caughtUp',
-  'identityChanged',
-  'devicesChanged',
-  'unreadable',
-  'gap',
-  'revoked',
-  'keysWithheld',
-  'fault',
-]
 
-export interface Party {
-  client: Client
-  readonly folder: string
+export interface Party extends SdkClient {
   /** By event, what was told, in order; kept over crashes. */
   readonly told: { readonly [K in keyof Events]: Events[K][] }
   readonly user: string
   readonly device: string
-  until(test: () => boolean, what: string, timeoutMs?: number): Promise<void>
   /** Connects and waits until it has caught up. */
   online(): Promise<void>
   /** Its connection ends; it comes back at once, and catches up. */
   reconnect(): Promise<void>
-  /** Dies without a word, and is opened again, not connected. */
-  crash(): void
-  /** Closed in order, and opened again, not connected. */
-  reopen(): Promise<void>
-  copy(): string
-  /** Puts a copy of the folder back, in place of the one that is there. Closed before, not connected afterwards. */
-  restore(copy: string): void
   texts(peer: Party | string): string[]
   send(peer: Party | string, text: string): Promise<Message>
 }
@@ -80,99 +55,36 @@ const PRAGMAS = 'PRAGMA synchronous = OFF'
 const userOf = (peer: Party | string): string => (typeof peer === 'string' ? peer : peer.user)
 
 function openParty(middle: Middle, now: () => number): Party {
-  const folder = mkdtempSync(join(tmpdir(), 'heliograph-e2ee-'))
-  const waiters = new Set<() => void>()
   const told = Object.fromEntries(EVENTS.map((event) => [event, []])) as unknown as Party['told']
-  const open = (): Client => {
-    const client = openClient({
-      folder,
-      unlock: { keyFile: join(folder, 'key') },
-      url: middle.url,
-      now,
-      pragmas: PRAGMAS,
-    })
-    for (const event of EVENTS) {
-      client.on(event, (value) => {
-        // Of one that has died nobody hears.
-        if (party.client !== client) return
-        ;(told[event] as unknown[]).push(value)
-        // No test waits for a backoff.
-        if (event === 'offline') setImmediate(() => client.retryNow())
-        for (const check of [...waiters]) check()
-      })
-    }
-    return client
+  const held = openSdkClient(
+    () => ({ url: middle.url, now, pragmas: PRAGMAS }),
+    (event, value, client) => {
+      ;(told[event] as unknown[]).push(value)
+      // No test waits for a backoff.
+      if (event === 'offline') setImmediate(() => client.retryNow())
+    },
+    () => `unreadable ${told.unreadable.length}, faults ${JSON.stringify(told.fault.slice(-4))}`,
+  )
+  const caughtUp = async (what: string, begin: () => void) => {
+    const before = told.caughtUp.length
+    begin()
+    await held.until(() => told.caughtUp.length > before, what)
   }
-  const party: Party = {
-    client: undefined as unknown as Client,
-    folder,
+  const party = Object.assign(held, {
     told,
-    get user() {
-      return party.client.me()?.user ?? ''
-    },
-    get device() {
-      return party.client.me()?.device ?? ''
-    },
-    until(test, what, timeoutMs = TIMEOUT_MS) {
-      return new Promise((resolve, reject) => {
-        const done = (error?: Error) => {
-          clearTimeout(timer)
-          clearInterval(look)
-          waiters.delete(check)
-          if (error === undefined) resolve()
-          else reject(error)
-        }
-        const check = () => {
-          if (test()) done()
-        }
-        const late = () =>
-          done(
-            new Error(
-              `no ${what}; unreadable ${told.unreadable.length}, faults ${JSON.stringify(told.fault.slice(-4))}`,
-            ),
-          )
-        const timer = setTimeout(late, timeoutMs)
-        // What changes without an event, such as an empty outbox.
-        const look = setInterval(check, 10)
-        waiters.add(check)
-        check()
-      })
-    },
-    async online() {
-      const before = told.caughtUp.length
-      party.client.connect()
-      await party.until(() => told.caughtUp.length > before, 'caught up')
-    },
-    async reconnect() {
-      const before = told.caughtUp.length
-      middle.linkOf(party.device)?.cut()
-      party.client.retryNow()
-      await party.until(() => told.caughtUp.length > before, 'caught up again')
-    },
-    crash() {
-      party.client.abandon()
-      party.client = open()
-    },
-    async reopen() {
-      await party.client.close()
-      party.client = open()
-    },
-    copy() {
-      const copy = mkdtempSync(join(tmpdir(), 'heliograph-copy-'))
-      cpSync(folder, copy, { recursive: true })
-      return copy
-    },
-    restore(copy) {
-      rmSync(folder, { recursive: true, force: true })
-      cpSync(copy, folder, { recursive: true })
-      rmSync(copy, { recursive: true, force: true })
-      party.client = open()
-    },
-    texts: (peer) => party.client.messages(userOf(peer), { limit: 1_000 }).map(({ text }) => text),
-    send: (peer, text) => party.client.send(userOf(peer), text),
-  }
-  party.client = open()
-  return party
+    online: () => caughtUp('caught up', () => held.client.connect()),
+    reconnect: () =>
+      caughtUp('caught up again', () => {
+        middle.linkOf(held.client.me()?.device ?? '')?.cut()
+        held.client.retryNow()
+      }),
+    texts: (peer: Party | string) => held.client.messages(userOf(peer), { limit: 1_000 }).map(({ text }) => text),
+    send: (peer: Party | string, text: string) => held.client.send(userOf(peer), text),
+  })
+  return Object.defineProperties(party, {
+    user: { enumerable: true, get: () => held.client.me()?.user ?? '' },
+    device: { enumerable: true, get: () => held.client.me()?.device ?? '' },
+  }) as typeof party & Pick<Party, 'user' | 'device'>
 }
 
 let phones = 0
