@@ -5,9 +5,10 @@ import { isHandle, parseUuid, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { personOf, primaryOf, principalOf, deviceSecurity as security } from './authorise.ts'
+import { newToken } from './bearer.ts'
 import { showDevice, shownDevice } from './devices.ts'
 import { HOUR_MS, limitTo } from './limit.ts'
-import { deviceProperties, freshDevice, newToken, session, sessionOf } from './new-device.ts'
+import { deviceProperties, freshDevice, numbersFull, session, sessionOf } from './new-device.ts'
 import { ProblemFault } from './problem.ts'
 import { endDevices } from './revoke.ts'
 import { BODY_BYTES_SMALL, closed, deviceId, emptyBody, handle, none, problems, textOf, uuid } from './shapes.ts'
@@ -107,7 +108,7 @@ function identityRoute(app: App, ports: Ports, ws: () => string): void {
       } catch (error) {
         if (error instanceof IdentityFault) throw new ProblemFault('unauthorized', 'The account began anew meanwhile.')
         if (!(error instanceof ConflictFault) || error.taken !== 'number') throw error
-        throw new ProblemFault('devices_full', 'The account has had all its device numbers; register the phone again.')
+        throw numbersFull()
       }
     },
   )

@@ -1,21 +1,18 @@
 /** The admin API: making, showing and revoking devices, and who may address an owner's things. Bearer ADMIN_TOKEN. */
-import { createHash, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Secret } from '../core/config.ts'
 import type { Account, Ports } from '../core/ports.ts'
-import { isHandle, parseUuid, uuidText } from '../topics/ids.ts'
+import { parseUuid, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
-import { ProblemFault, problemSchema } from './problem.ts'
-import { DEFAULT_OWNER, provision, REGISTRATION_ID_MAX } from './provision.ts'
+import { hashOfToken } from './bearer.ts'
+import { ProblemFault } from './problem.ts'
+import { DEFAULT_OWNER, provision } from './provision.ts'
 import { revokeDevice } from './revoke.ts'
+import { closed, deviceId, handle, none, problems, registrationId, uuid as user } from './shapes.ts'
 
 const kind = Type.Union([Type.Literal('person'), Type.Literal('thing'), Type.Literal('service')])
-const deviceId = Type.String({ pattern: `^[a-z0-9]{1,${limits.deviceIdCharsMax}}$` })
-const handle = Type.String({ minLength: limits.handleCharsMin, maxLength: limits.handleCharsMax })
-const user = Type.String({ format: 'uuid' })
-const closed = { additionalProperties: false }
-const problems = { '4xx': problemSchema, '5xx': problemSchema }
 const security = [{ admin: [] }]
 const tags = ['admin']
 
@@ -31,7 +28,7 @@ const provisionBody = Type.Object(
     }),
     numbered: Type.Optional(Type.Boolean({ description: 'The seq becomes the last level of the topics it receives.' })),
     user: Type.Optional({ ...user, description: 'An existing person who gets the devices.' }),
-    registrationId: Type.Optional(Type.Integer({ minimum: 1, maximum: REGISTRATION_ID_MAX })),
+    registrationId: Type.Optional(registrationId),
   },
   closed,
 )
@@ -65,14 +62,12 @@ const peer = Type.Object(
   { ...closed, minProperties: 1, maxProperties: 1 },
 )
 
-const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()
-
 /** Refuses whoever does not know the admin token. Hashes have one length, so the comparison takes one time. */
 function requireAdmin(app: App, adminToken: Secret): void {
-  const wanted = hashOf(adminToken.reveal())
+  const wanted = hashOfToken(adminToken.reveal())
   app.addHook('onRequest', async (request) => {
     const [scheme = '', token = ''] = (request.headers.authorization ?? '').split(' ')
-    const isKnown = timingSafeEqual(hashOf(token), wanted)
+    const isKnown = timingSafeEqual(hashOfToken(token), wanted)
     if (scheme.toLowerCase() !== 'bearer' || !isKnown) {
       throw new ProblemFault('unauthorized', 'Send the admin token: Authorization: Bearer <ADMIN_TOKEN>.')
     }
@@ -147,7 +142,7 @@ function deviceRoutes(app: App, ports: Ports): void {
         tags,
         security,
         params: Type.Object({ id: deviceId }),
-        response: { 204: Type.Null(), ...problems },
+        response: none,
       },
     },
     async (request, reply) => {
@@ -179,12 +174,12 @@ function accountRoutes(app: App, ports: Ports): void {
         security,
         params: Type.Object({ handle }),
         body: peer,
-        response: { 204: Type.Null(), ...problems },
+        response: none,
       },
     },
     async (request, reply) => {
       const name = request.params.handle
-      const owner = isHandle(name) ? await ports.directory.accountByHandle(name) : undefined
+      const owner = await ports.directory.accountByHandle(name)
       if (owner === undefined) throw new ProblemFault('unknown_recipient', `Nobody is called @${name}.`)
       await ports.directory.allow(owner.user, (await peerOf(ports, request.body)).user)
       return reply.code(204).send(null)

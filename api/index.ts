@@ -30,6 +30,8 @@ export interface ApiParts {
   /** Phone numbers are hashed under it. */
   readonly phoneKey: Secret
   readonly bounds: Bounds
+  /** How long a text message may take to be sent; tests make it short. */
+  readonly smsTimeoutMs?: number
   /** Where clients open MQTT over WebSocket. */
   ws(): string
   readonly version: string
@@ -54,7 +56,7 @@ function personRoutes(app: App, parts: ApiParts): void {
   void app.register(async (scope) => {
     const open = scope as App
     answerOnce(open, createAnswers(ports.now, limits.idempotencyAnswersMax))
-    registrationRoutes(open, ports, phoneKey, bounds)
+    registrationRoutes(open, ports, phoneKey, bounds, parts.smsTimeoutMs)
     sessionRoutes(open, { ports, phoneKey, bounds, ws })
     newLinkRoutes(open, ports, bounds)
     void open.register(async (inner) => {

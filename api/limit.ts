@@ -18,18 +18,26 @@ export function addressOf(ip: string): string {
   return groups.slice(0, IPV6_NETWORK_GROUPS).join(':')
 }
 
+/** A bucket: what it is called, who it is of, how many it holds, how long it takes to fill, what a refusal says. */
+export type Bucket = [name: string, key: string, burst: number, periodMs: number, detail: string]
+
+/** `limitTo`, then `work`; when that fails, what was taken is given back. */
+export async function limitWhile(limiter: Limiter, bucket: Bucket, work: () => Promise<void>): Promise<void> {
+  const [name, key, burst, periodMs] = bucket
+  await limitTo(limiter, ...bucket)
+  try {
+    await work()
+  } catch (error) {
+    await limiter.giveBack(name, key, periodMs / burst)
+    throw error
+  }
+}
+
 /**
  * Takes one from the bucket that holds `burst` and fills in `periodMs`. Throws a ProblemFault (`rate_limited`) with
  * `detail` and the true seconds.
  */
-export async function limitTo(
-  limiter: Limiter,
-  name: string,
-  key: string,
-  burst: number,
-  periodMs: number,
-  detail: string,
-): Promise<void> {
+export async function limitTo(limiter: Limiter, ...[name, key, burst, periodMs, detail]: Bucket): Promise<void> {
   const waitMs = await limiter.take(name, key, burst, periodMs / burst)
   if (waitMs > 0) throw new ProblemFault('rate_limited', detail, Math.ceil(waitMs / 1_000))
 }

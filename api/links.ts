@@ -2,15 +2,15 @@
  * Linking a device. The new one opens a mailbox and shows its id and a key of its own as a QR code; the primary one
  * puts the identity key and a link token into it, sealed for that key. The server carries bytes that it cannot read.
  */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Ports } from '../core/ports.ts'
 import { uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { primaryOf, principalOf, deviceSecurity as security } from './authorise.ts'
+import { newToken } from './bearer.ts'
 import { addressOf, HOUR_MS, limitTo } from './limit.ts'
-import { newToken } from './new-device.ts'
 import { ProblemFault } from './problem.ts'
 import {
   BODY_BYTES_SMALL,
@@ -111,8 +111,8 @@ export function linkRoutes(app: App, ports: Ports, bounds: Bounds): void {
       const { user } = await primaryOf(ports, request)
       const most = bounds.linksPerAddressPerHourMax
       await limitTo(limiter, 'link-tokens', uuidText(user), most, HOUR_MS, 'Too many link tokens were made; wait.')
-      const { token: linkToken } = newToken()
-      await links.grant(createHash('sha256').update(linkToken).digest(), user, now() + limits.linkTtlMs)
+      const { token: linkToken, tokenHash } = newToken()
+      await links.grant(tokenHash, user, now() + limits.linkTtlMs)
       reply.code(201).header('cache-control', 'no-store')
       return { linkToken, expiresInS }
     },

@@ -1,16 +1,16 @@
 /** A device as it is asked for and as it is answered: its random id and token, its keys verified, its session. */
-import { createHash, randomBytes, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
 import { Type } from 'typebox'
 import type { KeySet, NewPersonDevice, Ports } from '../core/ports.ts'
 import { verifyUpload } from '../core/prekeys.ts'
 import { errorOf } from '../topics/errors.ts'
 import { uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
+import { newToken } from './bearer.ts'
 import { keySetSchema, parseKeyUpload } from './key-schema.ts'
 import { ProblemFault } from './problem.ts'
 import { bytesOf, bytesText, deviceId, handle, registrationId, uuid } from './shapes.ts'
 
-const TOKEN_BYTES = 32
 const ID_CHARS = 'abcdefghijklmnopqrstuvwxyz0123456789'
 const IDENTITY_KEY_BYTES = 33
 
@@ -37,11 +37,9 @@ export interface AskedDevice {
   readonly keys: Parameters<typeof parseKeyUpload>[0]
 }
 
-/** A token and what is stored of it. */
-export function newToken(): { token: string; tokenHash: Uint8Array } {
-  const token = randomBytes(TOKEN_BYTES).toString('base64url')
-  return { token, tokenHash: createHash('sha256').update(token).digest() }
-}
+/** Nothing but a new account helps, and registering gives one. */
+export const numbersFull = (): ProblemFault =>
+  new ProblemFault('devices_full', 'The account has had all its device numbers; register the phone again.')
 
 export interface FreshDevice {
   readonly identityKey: Uint8Array

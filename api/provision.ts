@@ -6,7 +6,7 @@
  * same command run again goes on where it ended. Numbers of devices: the next that the account never had, 1..127; a
  * revoked device keeps its id and its number.
  */
-import { createHash, randomBytes, randomInt } from 'node:crypto'
+import { randomBytes, randomInt } from 'node:crypto'
 import {
   type Account,
   ConflictFault,
@@ -15,8 +15,9 @@ import {
   type NewAccount,
   type NewDevice,
 } from '../core/ports.ts'
-import { ID_BYTES, isDeviceId, isHandle, newUserId, parseUuid, uuidText } from '../topics/ids.ts'
+import { ID_BYTES, isDeviceId, isHandle, newUserId, parseUuid, REGISTRATION_ID_MAX, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
+import { newToken } from './bearer.ts'
 import { ProblemFault } from './problem.ts'
 
 export interface ProvisionRequest {
@@ -38,10 +39,7 @@ export interface MadeDevice {
   registrationId: number
 }
 
-/** libsignal's registration ids: 14 bits, never 0; the last three are left out by its clients. */
-export const REGISTRATION_ID_MAX = 16_380
 export const DEFAULT_OWNER = 'fleet'
-const TOKEN_BYTES = 32
 /** A conflict is a race or a revoked device; each attempt steps over one, numbers one by one. */
 const ATTEMPTS_MAX = 2 * limits.devicesPerUserMax
 const DEFAULT_PREFIXES: Readonly<Record<Kind, string>> = { person: 'p', thing: 't', service: 's' }
@@ -129,8 +127,7 @@ function addDevice(
   registrationId: number,
   numbered: boolean,
 ) {
-  const token = randomBytes(TOKEN_BYTES).toString('base64url')
-  const tokenHash = createHash('sha256').update(token).digest()
+  const { token, tokenHash } = newToken()
   draft.devices.push({ id, user, number, registrationId, numbered, tokenHash })
   draft.made.push({ device: id, user: uuidText(user), token, number, registrationId })
 }

@@ -6,7 +6,7 @@
  * ones stay. A known one with another identity key makes the account begin anew: all its devices end, and contacts see
  * that the identity has changed.
  */
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Secret } from '../core/config.ts'
 import { codeHashOf, phoneHashOf } from '../core/phone.ts'
@@ -14,8 +14,9 @@ import { ConflictFault, IdentityFault, type Person, type Ports } from '../core/p
 import { ID_BYTES, newUserId, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
+import { hashOfToken } from './bearer.ts'
 import { addressOf, HOUR_MS, limitTo } from './limit.ts'
-import { deviceProperties, type FreshDevice, freshDevice, session, sessionOf } from './new-device.ts'
+import { deviceProperties, type FreshDevice, freshDevice, numbersFull, session, sessionOf } from './new-device.ts'
 import { ProblemFault } from './problem.ts'
 import { phoneKeyOf, phoneOf } from './registrations.ts'
 import { endDevices, tellDevices } from './revoke.ts'
@@ -118,21 +119,30 @@ async function beginByCode(
   const number = phoneOf(asked.phone)
   const key = phoneKeyOf(phoneKey, number)
   const codeHash = codeHashOf(phoneKey, number, asked.code)
-  if (!(await ports.codes.spend(key, codeHash))) {
+  const spent = await ports.codes.spend(key, codeHash)
+  if (spent === undefined) {
     throw new ProblemFault('code_wrong', 'The code is wrong, used or too old; ask for another one.')
   }
   try {
     return await begin(ports, phoneHashOf(phoneKey, number), fresh, asked.handle)
   } catch (error) {
     if (!(error instanceof ConflictFault) || error.taken !== 'handle') throw error
-    // The code was right: it is good for one more try, with another handle.
-    await ports.codes.put(key, codeHash, ports.now() + limits.codeTtlMs)
+    // The code was right, and nothing was done: it is as good as before, with its tries and its end, and no better.
+    await ports.codes.giveBack(key, codeHash, spent)
     throw new ProblemFault('conflict', `@${asked.handle} is taken; choose another handle. The code is still good.`)
   }
 }
 
+/** Why an account has no number for a linked device. `before` and now: one that was full may have room by now. */
+async function fullFault({ accounts }: Ports, before: Person): Promise<ProblemFault> {
+  const now = await accounts.person(before.user)
+  const most = limits.linkedDevicesMax
+  if (before.devices.length <= most && (now?.devices.length ?? 0) <= most) return numbersFull()
+  return new ProblemFault('devices_full', `An account has at most ${most} linked devices; remove one, then link again.`)
+}
+
 async function beginByLink(ports: Ports, linkToken: string, fresh: FreshDevice): Promise<Begun> {
-  const user = await ports.links.redeem(createHash('sha256').update(linkToken).digest())
+  const user = await ports.links.redeem(hashOfToken(linkToken))
   const person = user && (await ports.accounts.person(user))
   if (person === undefined) throw new ProblemFault('link_expired', 'The link is used or too old; begin linking again.')
   try {
@@ -144,7 +154,7 @@ async function beginByLink(ports: Ports, linkToken: string, fresh: FreshDevice):
       throw new ProblemFault('identity_differs', 'Use the identity key that the primary device sent; link again.')
     }
     if (!(error instanceof ConflictFault) || error.taken !== 'number') throw error
-    throw new ProblemFault('devices_full', `An account has at most ${limits.linkedDevicesMax} linked devices.`)
+    throw await fullFault(ports, person)
   }
 }
 

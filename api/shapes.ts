@@ -1,9 +1,9 @@
 /** Pieces of schemas that the routes of accounts share, and how bytes stand in JSON. */
 import { Type } from 'typebox'
 import type { Config } from '../core/config.ts'
+import { REGISTRATION_ID_MAX } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import { ProblemFault, problemSchema } from './problem.ts'
-import { REGISTRATION_ID_MAX } from './provision.ts'
 
 /** Settings that bound what callers may ask for. */
 export type Bounds = Pick<
@@ -14,7 +14,12 @@ export type Bounds = Pick<
 /** The body of a route that carries no keys. */
 export const BODY_BYTES_SMALL = 16 * 1024
 export const closed = { additionalProperties: false }
-export const problems = { '4xx': problemSchema, '5xx': problemSchema }
+
+const problem = {
+  description: 'A problem, as RFC 9457 writes it.',
+  content: { 'application/problem+json': { schema: problemSchema } },
+}
+export const problems = { '4xx': problem, '5xx': problem }
 export const none = { 204: Type.Null(), ...problems }
 
 /** No body, or an empty object. */

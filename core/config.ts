@@ -173,9 +173,15 @@ type Value<T extends Type> = T extends 'port' | 'count'
       : string
 export type Config = { readonly [name in keyof typeof rows]: Value<(typeof rows)[name]['type']> }
 
+const familyOf = (env: string): string => env.slice(0, env.indexOf('_') + 1)
+/** Beginnings of settings with which variables of other programs begin too. */
+const SHARED = new Set(['DATA_', 'LOG_', 'NODE_', 'WINDOW_'])
+/** No setting begins with it yet, and who sets one believes that text messages go out. */
+const LOOKED_FOR = ['SMS_']
 /** Families of variables that are ours: an unknown one in them is a typing mistake, and refused. */
-const FAMILIES =
-  'MQTT_ MQTTS_ HTTP_ TLS_ DISK_ INBOX_ CONNECTIONS_ OBSERVER_ ADMIN_ PHONE_ PUBLIC_ CODES_ LINKS_'.split(' ')
+const FAMILIES = new Set(
+  [...Object.values(rows).map(({ env }) => familyOf(env)), ...LOOKED_FOR].filter((family) => !SHARED.has(family)),
+)
 /** Known to others under our families. */
 const FOREIGN = new Set(['HTTP_PROXY'])
 
@@ -248,7 +254,7 @@ function check(config: Config): void {
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const known = new Set<string>(Object.values(rows).map((row) => row.env))
   for (const name of Object.keys(env)) {
-    if (!known.has(name) && !FOREIGN.has(name) && FAMILIES.some((family) => name.startsWith(family))) {
+    if (!known.has(name) && !FOREIGN.has(name) && FAMILIES.has(familyOf(name))) {
       throw new ConfigFault(`${name} is not a setting; \`npm run config\` lists them.`)
     }
   }

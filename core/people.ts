@@ -66,8 +66,9 @@ export interface Accounts {
    */
   link(user: Uint8Array, identityKey: Uint8Array, device: NewPersonDevice): Promise<number>
   /**
-   * A new primary device: the devices `ended` end. With another identity key the account begins anew: all its devices
-   * end, and all prekeys go. Sets the handle, if there is one. Rejects with an IdentityFault when the account is gone.
+   * A new primary device: the one before ends, whichever it is by then, and so do the devices `ended`. With another
+   * identity key the account begins anew: all its devices end, and all prekeys go. Sets the handle, if there is one.
+   * Rejects with an IdentityFault when the account is gone.
    */
   replace(
     user: Uint8Array,
@@ -141,12 +142,23 @@ export interface Keys {
   ): Promise<{ readonly signedPrekey: SignedPrekey; readonly lastResortPrekey: SignedPrekey } | undefined>
 }
 
+/** What a code had left when it was spent. */
+export interface SpentCode {
+  readonly expiresMs: number
+  readonly triesLeft: number
+}
+
 /** One-time codes that were sent to phone numbers, keyed by the number's HMAC. Bounded; old ones go. */
 export interface Codes {
-  /** Replaces the number's code. */
+  /** Replaces the number's code; the new one has `codeTriesMax` tries. */
   put(phoneKey: string, codeHash: Uint8Array, expiresMs: number): Promise<void>
-  /** Spends one try of `codeTriesMax`; true, once, when the hash is the one that was put and the time is not over. */
-  spend(phoneKey: string, codeHash: Uint8Array): Promise<boolean>
+  /**
+   * Spends one try. Resolves with what the code had left before, once, when the hash is the one that was put and the
+   * time is not over; else with undefined.
+   */
+  spend(phoneKey: string, codeHash: Uint8Array): Promise<SpentCode | undefined>
+  /** Makes a spent code what it was before: the same end, as many tries. Nothing when there is another one by now. */
+  giveBack(phoneKey: string, codeHash: Uint8Array, spent: SpentCode): Promise<void>
 }
 
 /** The mailbox between a new device and the primary one that links it, and link tokens. Bounded; old ones go. */
@@ -170,9 +182,21 @@ export interface Limiter {
    * with 0, or with the ms until there will be enough; then nothing was taken.
    */
   take(name: string, key: string, burst: number, everyMs: number, count?: number): Promise<number>
+  /** Gives back `count` that was taken for nothing; a bucket never holds more than its `burst`. */
+  giveBack(name: string, key: string, everyMs: number, count?: number): Promise<void>
 }
 
-/** Sends a text message. Rejects when the provider does not take it. */
+/** What a text message says. `code` stands in `text` too: some providers want it apart, for a template of theirs. */
+export interface SmsMessage {
+  readonly text: string
+  readonly code: string
+}
+
+/** Text messages to phone numbers. */
 export interface Sms {
-  send(phone: string, text: string): Promise<void>
+  /**
+   * Resolves when the provider has it. Rejects when the provider does not take it, or when `signal` is aborted before:
+   * what has not left by then never does. After a rejection the next message is sent as if there had been none.
+   */
+  send(phone: string, message: SmsMessage, signal?: AbortSignal): Promise<void>
 }

@@ -15,6 +15,8 @@ export type Handle = string & { readonly [brand]?: 'handle' }
 export const ID_BYTES = 16
 /** 2025-01-01T00:00:00Z in unix ms: where seq begins (WIRE R5). */
 export const SEQ_EPOCH_MS = 1_735_689_600_000
+/** libsignal's registration ids are 1 to this: 14 bits, and its own clients leave out the last three. */
+export const REGISTRATION_ID_MAX = 16_380
 /** Numbers of one millisecond in seq. */
 export const SEQ_PER_MS = 16_384
 

@@ -104,6 +104,7 @@ export const limitTable = {
   codeTtlMs: limit(10 * MINUTE_MS, 'How long a code is good.'),
   codeTriesMax: limit(5, 'Tries of one code.'),
   codeResendMs: limit(30_000, 'From one code to the next for one number.'),
+  smsTimeoutMs: limit(8_000, 'For the provider to take a text message; then it has failed.'),
   codesPerNumberPerHourMax: limit(5, 'Codes sent to one number in an hour.'),
   codesPerAddressPerHourMax: limit(100, 'Codes asked for by one address in an hour.'),
   codesPerMinuteMax: limit(600, 'Codes sent by the service in a minute.'),
@@ -181,6 +182,7 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
     [of.expiresInSMax * 1_000 === of.inboxTtlMs, 'expires_in_s and the inbox end together'],
     [of.callExpiresInSMax <= of.expiresInSMax, 'a call ends before a message'],
     [of.inboxTtlMs >= DAY_MS, 'a phone may be off for a day'],
+    [of.smsTimeoutMs < of.codeResendMs, 'a text message has failed before the next one may be asked for'],
   ]
   for (const [holds, meaning] of relations) {
     if (!holds) throw new RangeError(`limits contradict each other: ${meaning}`)

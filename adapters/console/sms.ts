@@ -29,19 +29,21 @@ export function createConsoleSms(folder: string, now: Clock, log: Log): Sms {
   let last: Promise<void> = Promise.resolve()
 
   async function keep(line: string): Promise<void> {
-    lines ??= await linesOf(file)
-    lines = [...lines, line].slice(-MESSAGES_KEPT_MAX)
+    const kept = [...(lines ?? (await linesOf(file))), line].slice(-MESSAGES_KEPT_MAX)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     // Replaced as a whole: a reader never sees half of it.
-    await writeFile(`${file}.new`, `${lines.join('\n')}\n`, { mode: 0o600 })
+    await writeFile(`${file}.new`, `${kept.join('\n')}\n`, { mode: 0o600 })
     await rename(`${file}.new`, file)
+    lines = kept
   }
 
   return {
-    async send(phone, text) {
-      const code = /\d{4,}/.exec(text)?.[0] ?? ''
+    async send(phone, { text, code }, signal) {
       const line = JSON.stringify({ phone, text, code, ms: now() })
-      const kept = last.then(() => keep(line))
+      const kept = last.then(() => {
+        signal?.throwIfAborted()
+        return keep(line)
+      })
       last = kept.catch(() => undefined)
       await kept
       log.info({ to: masked(phone), code }, 'a text message was not sent but written here')

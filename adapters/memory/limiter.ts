@@ -32,5 +32,12 @@ export function createLimiter(now: Clock, bucketsMax: number): Limiter {
       fullAt.set(bucket, full)
       return 0
     },
+    async giveBack(name, key, everyMs, count = 1) {
+      const bucket = `${name} ${key}`
+      const full = (fullAt.get(bucket) ?? 0) - count * everyMs
+      // Full again: that is what no entry means.
+      if (full <= now()) fullAt.delete(bucket)
+      else fullAt.set(bucket, full)
+    },
   }
 }

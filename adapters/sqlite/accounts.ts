@@ -1,6 +1,8 @@
 /**
- * Accounts of persons in SQLite. Each write is one transaction of the writer thread, which runs one at a time; what it
- * depends on is asked for inside of it, so that two of them at once cannot both be right.
+ * Accounts of persons in SQLite. Each write is one transaction of the writer thread, which runs one at a time. Whether
+ * the account is there, whether its identity key is the one that a device was made for, which device is primary and how
+ * many there are is asked for inside of it, so that two of them at once cannot both be right. Only whether `replace`
+ * begins anew is judged before: it fails when that was wrong, or the later one begins anew once more.
  */
 import {
   type Accounts,
@@ -12,7 +14,7 @@ import {
 } from '../../core/ports.ts'
 import { limits } from '../../topics/limits.ts'
 import type { OpenDirectory } from './directory.ts'
-import { dropKeyStatements, dropKeysOfUser, keyStatements } from './key-statements.ts'
+import { dropKeyStatements, dropKeysOfPrimary, dropKeysOfUser, keyStatements } from './key-statements.ts'
 import type { Statement } from './schema.ts'
 import { prepared, type Store } from './store.ts'
 
@@ -95,12 +97,17 @@ function endedSince({ reader }: Store, user: Uint8Array, ms: number): string[] {
 }
 
 /** What ends when a device takes the place of others. */
-function ending(user: Uint8Array, ended: readonly string[], newIdentity: Uint8Array | undefined, now: number) {
+function ending(
+  user: Uint8Array,
+  ended: readonly string[],
+  newIdentity: Uint8Array | undefined,
+  now: number,
+): Statement[] {
   if (newIdentity === undefined) {
-    return ended.flatMap((id): Statement[] => [['endDevice', now, id], ...dropKeyStatements(id)])
+    const others = ended.flatMap((id): Statement[] => [['endDevice', now, id], ...dropKeyStatements(id)])
+    return [...dropKeysOfPrimary(user), ['endPrimary', now, user], ...others]
   }
-  const all: Statement[] = [['endDevices', now, user], ...dropKeysOfUser(user), ['setIdentity', newIdentity, user]]
-  return all
+  return [['endDevices', now, user], ...dropKeysOfUser(user), ['setIdentity', newIdentity, user]]
 }
 
 /** Opens the port over the store; `write` is that of its directory. */

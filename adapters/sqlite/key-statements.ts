@@ -48,6 +48,14 @@ export function dropKeyStatements(device: string): Statement[] {
   ]
 }
 
+/** The same for the primary device of an account, which has not ended yet. */
+export function dropKeysOfPrimary(user: Uint8Array): Statement[] {
+  return [
+    ['dropKeysOfPrimary', user],
+    ['dropPrekeysOfPrimary', user],
+  ]
+}
+
 /** The same for all devices of an account, also those that ended. */
 export function dropKeysOfUser(user: Uint8Array): Statement[] {
   return [

@@ -87,13 +87,16 @@ export const STATEMENTS = {
       WHEN u.identity_key = ? AND (SELECT count(*) FROM devices WHERE user = u.user AND revoked_ms = 0) < ?
       THEN nullif(1 + coalesce((SELECT max(number) FROM devices WHERE user = u.user), 0), 128) END
     FROM (SELECT ?, ?, ?, ?, ?, ?) fresh LEFT JOIN users u ON u.user = ?`,
-  setIdentity: 'UPDATE users SET identity_key = ? WHERE user = ?',
+  // Not of an account that was erased: who begins it anew at that moment fails, as its new device has no number.
+  setIdentity: 'UPDATE users SET identity_key = ? WHERE user = ? AND erased_ms = 0',
   setHandle: 'UPDATE users SET handle = ? WHERE user = ?',
   setDeviceName: 'UPDATE devices SET name = ? WHERE id = ? AND revoked_ms = 0',
   setDeviceToken: 'UPDATE devices SET token_hash = ? WHERE id = ? AND revoked_ms = 0',
   // Ended devices keep their id and number, and nothing else that is theirs.
   endDevice: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE id = ? AND revoked_ms = 0',
   endDevices: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE user = ? AND revoked_ms = 0',
+  endPrimary: `UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0
+    WHERE user = ? AND is_primary = 1 AND revoked_ms = 0`,
   eraseUser: `UPDATE users SET erased_ms = ?, phone_hash = NULL, handle = NULL, identity_key = NULL
     WHERE user = ? AND erased_ms = 0`,
   dropGrants: 'DELETE FROM grants WHERE owner = ? OR peer = ?',
@@ -114,6 +117,10 @@ export const STATEMENTS = {
   dropAllPrekeys: 'DELETE FROM prekeys WHERE device = ?',
   dropKeysOfUser: 'DELETE FROM device_keys WHERE device IN (SELECT id FROM devices WHERE user = ?)',
   dropPrekeysOfUser: 'DELETE FROM prekeys WHERE device IN (SELECT id FROM devices WHERE user = ?)',
+  dropKeysOfPrimary:
+    'DELETE FROM device_keys WHERE device IN (SELECT id FROM devices WHERE user = ? AND is_primary = 1)',
+  dropPrekeysOfPrimary:
+    'DELETE FROM prekeys WHERE device IN (SELECT id FROM devices WHERE user = ? AND is_primary = 1)',
   // Given to somebody.
   deletePrekey: 'DELETE FROM prekeys WHERE device = ? AND kind = ? AND key_id = ?',
   // Who uploads while its device ends leaves nothing behind either.

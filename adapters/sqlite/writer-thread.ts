@@ -94,6 +94,7 @@ const COUNTED: Readonly<Partial<Record<StatementName, readonly [count: string, s
   insertPersonDevice: ['devices', 1],
   endDevice: ['devices', -1],
   endDevices: ['devices', -1],
+  endPrimary: ['devices', -1],
 }
 
 /** Keeps the counts in the same transaction as what they count. */

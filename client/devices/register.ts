@@ -5,6 +5,7 @@
  * key, so that contacts see no change.
  */
 import { randomInt, randomUUID } from 'node:crypto'
+import { REGISTRATION_ID_MAX } from '../../topics/ids.ts'
 import {
   type Account,
   forgetNextIdentity,
@@ -20,8 +21,6 @@ import { ACCEPTED, SENT, STORED } from '../outbox/outbox-rows.ts'
 import { forgetAllDevices } from '../store/device-lists.ts'
 import type { Store } from '../store/open.ts'
 
-/** libsignal's registration ids have 14 bits; its clients leave the last ones out. */
-const REGISTRATION_ID_MAX = 16_380
 const ASK_AGAIN_MAX = 3
 
 /** The account of this database; a blank one when it has none yet. */

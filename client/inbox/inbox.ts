@@ -86,6 +86,7 @@ async function workOff(state: State, turn: Turn, { delivery }: Item): Promise<vo
     case 'caughtUp': {
       const serverMs = delivery.caughtUp?.serverMs ?? 0
       const isRestored = forgetIfRestored(context, turn, delivery.caughtUp?.lastStamp ?? 0)
+      receiver.onCaughtUp(isRestored)
       turn.after(() => {
         outbox.onCaughtUp()
         handlers.onCaughtUp(serverMs, isRestored)

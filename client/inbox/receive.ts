@@ -15,6 +15,7 @@ import { devicesOf, setDevices } from '../store/device-lists.ts'
 import {
   isHandled,
   isShownContent,
+  moveTo,
   moveUp,
   noteHandled,
   putMessage,
@@ -23,9 +24,11 @@ import {
 } from '../store/message-rows.ts'
 import type { Turn } from '../store/open.ts'
 import type { OwnContents } from './own-contents.ts'
+import { restoredSeq } from './restored.ts'
 import type { Retries, Sender } from './retries.ts'
 
 const CLOCK_AHEAD_MS = 86_400_000
+const UNASKED_MAX = 1_000
 
 function bodyOf(delivery: Delivery): Body | undefined {
   if (delivery.kind === 'whisper') return { field: 'whisper', bytes: delivery.whisper as Uint8Array }
@@ -65,6 +68,8 @@ function sentMsOf(context: Context, id: Uint8Array): number {
 export interface Receiver {
   /** Works one delivery off. Never throws for what a server or peer sends. */
   receive(turn: Turn, delivery: Delivery): Promise<void>
+  /** Everything that waited has come. In a turn. */
+  onCaughtUp(isRestored: boolean): void
 }
 
 /** Told, after the commit, of every message that begins a session and was read. */
@@ -75,6 +80,26 @@ interface Parts {
   readonly retries: Retries
   readonly own: OwnContents
   readonly onFirst: OnFirstMessage
+  /** Resends of this connection that stand where they came, since nobody asked for them. */
+  readonly unasked: { peer: string; author: string; id: Uint8Array; resendOf: number }[]
+}
+
+/**
+ * A resend stands where the message stood that could not be read: but only if that was asked for, or may have been by
+ * what was lost with a database that was put back.
+ */
+function placeOf({ context, retries }: Parts, from: Sender, seq: number, resendOf: number): number {
+  if (resendOf === 0) return seq
+  if (retries.settle(from, resendOf)) return resendOf
+  const mayBeAsked = resendOf < restoredSeq(context) && !isHandled(context.store, from.peer, resendOf)
+  return mayBeAsked ? resendOf : seq
+}
+
+/** That nobody asked for is seen before it is known that the database was put back: then it may have been. */
+function placeUnasked({ context, unasked }: Parts): void {
+  for (const { resendOf, ...message } of unasked.splice(0)) {
+    if (!isHandled(context.store, message.peer, resendOf)) moveTo(context.store, { ...message, seq: resendOf })
+  }
 }
 
 /** Once for each (author, Content.id). */
@@ -84,8 +109,7 @@ function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Conte
   const { peer, author, device } = from
   const id = content.id as Uint8Array
   const row = context.nextRow()
-  // A resend stands where the message stood that could not be read: but only if that was asked for.
-  const place = content.resendOf > 0 && retries.settle(from, content.resendOf) ? content.resendOf : seq
+  const place = placeOf(parts, from, seq, content.resendOf)
   // A false copy under this seq may have been asked for before the genuine one came.
   retries.settle(from, seq)
   const sentMs = sentMsOf(context, id)
@@ -106,9 +130,13 @@ function put(parts: Parts, turn: Turn, from: Sender, seq: number, content: Conte
     sentMs,
     content: bytes,
   })
-  if (!isNew && content.resendOf === 0) moveUp(store, { peer, author, id, seq })
+  // A copy that was asked for again stands where it stood, too.
+  if (!isNew && (content.resendOf === 0 || place !== seq)) moveUp(store, { peer, author, id, seq: place })
   if (!isNew || place !== seq) noteHandled(store, peer, seq)
   if (!isNew) return
+  if (content.resendOf > 0 && place === seq && parts.unasked.length < UNASKED_MAX) {
+    parts.unasked.push({ peer, author, id: Uint8Array.from(id), resendOf: content.resendOf })
+  }
   turn.after(() => {
     const message = readMessage(store, row, account.user)
     if (message !== undefined) emit('message', message)
@@ -157,8 +185,12 @@ export function createReceiver(
   onFirst: OnFirstMessage,
 ): Receiver {
   const { store, emit } = context
-  const parts: Parts = { context, retries, own, onFirst }
+  const parts: Parts = { context, retries, own, onFirst, unasked: [] }
   return {
+    onCaughtUp(isRestored) {
+      if (isRestored) placeUnasked(parts)
+      parts.unasked.length = 0
+    },
     async receive(turn, delivery) {
       const from = senderOf(context, delivery)
       if (from === undefined) {

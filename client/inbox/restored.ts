@@ -5,8 +5,9 @@
  * above; the recipients know each content by its name, and show it once.
  */
 
+import { seqFromMs } from '../../topics/ids.ts'
 import type { Context } from '../context.ts'
-import { writeNumber } from '../crypto/account.ts'
+import { readNumber, writeNumber } from '../crypto/account.ts'
 import { skipPrekeyIds } from '../crypto/prekeys.ts'
 import { clientErrors } from '../faults.ts'
 import { SENT, STORED } from '../outbox/outbox-rows.ts'
@@ -14,6 +15,10 @@ import { forgetAllDevices } from '../store/device-lists.ts'
 import type { Turn } from '../store/open.ts'
 
 const STAMP_MAX = 2 ** 50
+const RESTORED_SEQ = 'restored_seq'
+
+/** The seq of the time when this database was found to be an old copy; 0: it never was. */
+export const restoredSeq = ({ store }: Context): number => readNumber(store, RESTORED_SEQ)
 
 /** True: the database was an old copy, and new prekeys have to be uploaded. */
 export function forgetIfRestored(context: Context, turn: Turn, lastStamp: number): boolean {
@@ -21,6 +26,7 @@ export function forgetIfRestored(context: Context, turn: Turn, lastStamp: number
   // No clock gives such a stamp; taken over, it would leave no room for another one.
   if (lastStamp <= account.lastStamp || lastStamp > STAMP_MAX) return false
   writeNumber(store, 'last_stamp', lastStamp)
+  writeNumber(store, RESTORED_SEQ, seqFromMs(context.now()))
   cipher.sessions.clear()
   forgetAllDevices(store)
   // Also what was stored: the server told its number once, perhaps to the database that is gone.

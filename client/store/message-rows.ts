@@ -89,6 +89,21 @@ export function moveUp(
   store.run(set, seq, seq, peer, author, id, seq)
 }
 
+/** It stands in another place than it was put. In a turn. */
+export function moveTo(
+  store: Store,
+  { peer, author, id, seq }: Pick<NewMessage, 'peer' | 'author' | 'id' | 'seq'>,
+): void {
+  store.run(
+    'UPDATE messages SET seq = ?, place = ? WHERE peer = ? AND author = ? AND id = ?',
+    seq,
+    seq,
+    peer,
+    author,
+    id,
+  )
+}
+
 /** In a turn. */
 export function contentOf(store: Store, row: number): Buffer | undefined {
   const sealed = store.get('SELECT sealed FROM messages WHERE row = ?', row)?.['sealed'] as Uint8Array | undefined

@@ -137,6 +137,10 @@ describe('the admin API', () => {
       assert.equal((await allow('house', { user: person.user })).status, 204)
       assert.match(assertProblem(await allow('nobody', { user: person.user }), 404, 'unknown_recipient'), /@nobody/)
       assert.match(assertProblem(await allow('house', { handle: 'nobody' }), 404, 'unknown_recipient'), /@nobody/)
+      for (const wrong of ['House', 'ho', 'a'.repeat(33), '1house']) {
+        assertProblem(await allow(wrong, { user: person.user }), 400, 'malformed')
+        assertProblem(await allow('house', { handle: wrong }), 400, 'malformed')
+      }
       assertProblem(await allow('house', {}), 400, 'malformed')
       assertProblem(await allow('house', { handle: 'guests', user: person.user }), 400, 'malformed')
     })

@@ -129,6 +129,21 @@ describe('the OpenAPI document', () => {
     assert.deepEqual(Object.keys(make?.responses ?? {}).sort(), ['201', '4XX', '5XX'])
   })
 
+  it('calls a problem what it is served as, at every operation that has one', async () => {
+    const withProblems = operations().flatMap(([name, { responses = {} }]) =>
+      Object.entries(responses).flatMap(([status, response]) => (/^[45]XX$/.test(status) ? [{ name, response }] : [])),
+    )
+    assert.ok(withProblems.length > 30)
+    for (const { name, response } of withProblems) {
+      const { content } = response as { content: Record<string, { schema: { required: string[] } }> }
+      assert.deepEqual(Object.keys(content), ['application/problem+json'], name)
+      const { required } = content['application/problem+json']?.schema ?? {}
+      assert.deepEqual(required, ['type', 'title', 'status', 'detail'], name)
+    }
+    const { headers } = await test.ask('/v1/registrations', {})
+    assert.equal(headers.get('content-type'), 'application/problem+json; charset=utf-8')
+  })
+
   it('tells of codes that the catalogue has', () => {
     for (const code of ['malformed', 'too_large', 'unknown_recipient', 'unauthorized', 'conflict'])
       assert.ok(isErrorCode(code))

@@ -2,6 +2,10 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createApi } from '../../api/index.ts'
+import { createRegistry } from '../../api/metrics.ts'
+import { secret } from '../../core/config.ts'
+import type { Sms } from '../../core/ports.ts'
 import { limits } from '../../topics/limits.ts'
 import { call, codeOf, type HttpAnswer, makeKeys, register } from '../world/person.ts'
 import { assertProblem, startTestNode, type TestNode } from './node.ts'
@@ -95,7 +99,10 @@ describe('POST /v1/registrations', () => {
   })
 
   it('keeps the last 64 messages in that file', async () => {
-    for (let i = 0; i < 66; i++) await test.node.server.opened.ports.sms.send('+15550001111', `code ${100_000 + i}`)
+    const { sms } = test.node.server.opened.ports
+    for (let i = 0; i < 66; i++) {
+      await sms.send('+15550001111', { text: `code ${100_000 + i}`, code: String(100_000 + i) })
+    }
     const lines = readFileSync(join(test.folder, 'sms-console.jsonl'), 'utf8').trim().split('\n')
     const codes = lines.map((line) => (JSON.parse(line) as { code: string }).code)
     assert.deepEqual(
@@ -193,15 +200,144 @@ describe('codes for many', () => {
     await test.stop()
   })
 
-  it('are asked again when the text message cannot be sent, and nobody hears why but the log', async () => {
-    const test = await startTestNode()
-    test.node.server.opened.ports.sms.send = async () => {
-      throw new Error('the provider is down')
+  it('are asked again when they wait for others: no code is on its way then', async () => {
+    const test = await startTestNode({ CODES_PER_MINUTE_MAX: '1' })
+    const ask = (phone: string) => call(test.url, 'POST', '/v1/registrations', { body: { phone } })
+    assert.equal((await ask('+15550001111')).status, 202)
+    for (let i = 0; i < limits.codesPerNumberPerHourMax + 1; i++) {
+      assert.match(assertProblem(await ask('+15550001112'), 429, 'rate_limited'), /Many people/)
     }
-    const answer = await call(test.url, 'POST', '/v1/registrations', { body: { phone: '+15550001111' } })
-    assertProblem(answer, 503, 'overloaded')
-    assert.doesNotMatch(JSON.stringify(answer.body), /provider/)
-    assert.match(JSON.stringify(test.logged), /the provider is down/)
     await test.stop()
   })
+})
+
+describe('a text message that fails', () => {
+  const ANN = '+15550001111'
+  let test: TestNode
+  let sms: Sms
+  let send: Sms['send']
+  const ask = (phone = ANN) => call(test.url, 'POST', '/v1/registrations', { body: { phone } })
+  const failOnce = (error: unknown): void => {
+    sms.send = async () => {
+      sms.send = send
+      throw error
+    }
+  }
+  beforeEach(async () => {
+    test = await startTestNode()
+    ;({ sms } = test.node.server.opened.ports)
+    ;({ send } = sms)
+  })
+  afterEach(() => test.stop())
+
+  it('does not block the next one, whose code is good', async () => {
+    failOnce(new Error('down'))
+    assertProblem(await ask(), 503, 'overloaded')
+    assert.equal((await ask()).status, 202)
+    assert.match(assertProblem(await ask(), 429, 'rate_limited'), /on its way/)
+    const code = codeOf(test.folder, ANN)
+    const made = await call(test.url, 'POST', '/v1/sessions', { body: { phone: ANN, code, ...makeKeys().body } })
+    assert.equal(made.status, 201)
+  })
+
+  it('is tried so often in an hour and no oftener: the provider may have counted it', async () => {
+    sms.send = () => Promise.reject(new Error('down'))
+    for (let i = 0; i < limits.codesPerNumberPerHourMax; i++) assertProblem(await ask(), 503, 'overloaded')
+    sms.send = send
+    assert.match(assertProblem(await ask(), 429, 'rate_limited'), /this number/)
+  })
+
+  it('is one of two that were asked for side by side: the other is refused, not sent', async () => {
+    let sent = 0
+    let fail = (_error: Error): void => undefined
+    const begun = new Promise<void>((resolve) => {
+      sms.send = () => {
+        sent++
+        resolve()
+        return new Promise((_resolve, reject) => {
+          fail = reject
+        })
+      }
+    })
+    const first = ask()
+    await begun
+    assert.match(assertProblem(await ask(), 429, 'rate_limited'), /on its way/)
+    fail(new Error('down'))
+    assertProblem(await first, 503, 'overloaded')
+    assert.equal(sent, 1)
+    sms.send = send
+    const answers = await Promise.all(Array.from({ length: 4 }, () => ask()))
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [202, 429, 429, 429])
+  })
+
+  const thrown: [what: string, error: unknown, logged: object][] = [
+    ['its name', new TypeError(`no route to ${ANN}`), { error: 'TypeError' }],
+    ['its code', Object.assign(new Error(ANN), { code: 'ECONNREFUSED' }), { error: 'Error', code: 'ECONNREFUSED' }],
+    ['a number of the provider', Object.assign(new Error(ANN), { code: 21_211 }), { error: 'Error', code: '21211' }],
+    ['no code that may be a phone number', Object.assign(new Error(''), { code: ANN }), { error: 'Error' }],
+    ['no code that has digits of one', Object.assign(new Error(''), { code: 15550001111 }), { error: 'Error' }],
+    ['no name of many words', Object.assign(new Error(''), { name: `to ${ANN}` }), { error: 'Error' }],
+    ['nothing of what is no error', ANN, { error: 'Error' }],
+    ['nothing of nothing', undefined, { error: 'Error' }],
+  ]
+  for (const [what, error, logged] of thrown) {
+    it(`logs ${what}, and tells nobody else`, async () => {
+      failOnce(error)
+      const answer = await ask()
+      assert.match(assertProblem(answer, 503, 'overloaded'), /ask again/)
+      const line = test.logged.find(({ text }) => text === 'a text message could not be sent')
+      assert.deepEqual([line?.level, line?.facts], ['error', logged])
+      assert.doesNotMatch(JSON.stringify([test.logged, answer.body]), /5550001111/)
+    })
+  }
+
+  for (const [what, hang] of [
+    [
+      'hears of it',
+      (signal?: AbortSignal) =>
+        new Promise<void>((_, no) => signal?.addEventListener('abort', () => no(signal.reason))),
+    ],
+    ['does not look', () => new Promise<void>(() => undefined)],
+  ] as const) {
+    it(`is one that took too long, also when its provider ${what}`, async () => {
+      const signals: AbortSignal[] = []
+      const slow: Sms = {
+        send(_phone, _message, signal) {
+          if (signal !== undefined) signals.push(signal)
+          return hang(signal)
+        },
+      }
+      const { server } = test.node
+      const registry = createRegistry({
+        metrics: server.metrics,
+        version: 'x',
+        storeFacts: () => ({}),
+        refusal: () => undefined,
+        loopDelay: () => ({ p50: 0, p99: 0, p999: 0 }),
+      })
+      const app = await createApi({
+        ports: { ...server.opened.ports, sms: slow },
+        adminToken: secret('x'),
+        phoneKey: secret('y'),
+        bounds: server.config,
+        smsTimeoutMs: 20,
+        ws: () => '',
+        version: 'x',
+        registry,
+        missing: () => [],
+      })
+      for (let i = 0; i < 2; i++) {
+        const answer = await app.inject({ method: 'POST', url: '/v1/registrations', payload: { phone: ANN } })
+        assert.deepEqual([answer.statusCode, answer.json().code], [503, 'overloaded'])
+      }
+      assert.deepEqual(
+        signals.map((signal) => signal.aborted),
+        [true, true],
+      )
+      const facts = test.logged.filter(({ level }) => level === 'error').map((line) => line.facts)
+      const timeout = { error: 'TimeoutError', code: '23' }
+      assert.deepEqual(facts, [timeout, timeout])
+      await app.close()
+    })
+  }
 })

@@ -154,6 +154,29 @@ describe('POST /v1/sessions', () => {
     assert.deepEqual([made.status, made.body['handle']], [201, 'ann.b'])
   })
 
+  it('gives a code back that a taken handle did not use: with the tries it had, and its end', async () => {
+    await register(test, ANN, { handle: 'ann' })
+    const phone = '+15550002222'
+    const { body } = makeKeys()
+    const code = await askCode(test, phone)
+    const wrong = code === '000000' ? '000001' : '000000'
+    for (let i = 2; i < limits.codeTriesMax; i++)
+      assertProblem(await begin({ phone, code: wrong, ...body }), 401, 'code_wrong')
+    for (let i = 0; i < 3; i++) {
+      const taken = await begin({ phone, code, handle: 'ann', ...body })
+      assert.match(assertProblem(taken, 409, 'conflict'), /still good/)
+    }
+    // Two were left: the second wrong one ends it.
+    for (let i = 0; i < 2; i++) assertProblem(await begin({ phone, code: wrong, ...body }), 401, 'code_wrong')
+    assertProblem(await begin({ phone, code, ...body }), 401, 'code_wrong')
+
+    const later = await codeAgain(phone)
+    test.clock.offsetMs += limits.codeTtlMs - 5_000
+    assertProblem(await begin({ phone, code: later, handle: 'ann', ...body }), 409, 'conflict')
+    test.clock.offsetMs += 5_000
+    assertProblem(await begin({ phone, code: later, ...body }), 401, 'code_wrong')
+  })
+
   it('takes two persons who want one handle at once, and gives it to one of them', async () => {
     const phones = ['+15550002222', '+15550003333']
     const codes = [await askCode(test, phones[0] as string), await askCode(test, phones[1] as string)]
@@ -277,10 +300,26 @@ describe('POST /v1/sessions', () => {
       const answers = await Promise.all(tokens.map((linkToken) => begin({ linkToken, ...makeKeys({ identity }).body })))
       const made = answers.filter(({ status }) => status === 201)
       assert.equal(made.length, limits.linkedDevicesMax)
-      for (const answer of answers) if (answer.status !== 201) assertProblem(answer, 409, 'devices_full')
+      for (const answer of answers) {
+        if (answer.status !== 201) assert.match(assertProblem(answer, 409, 'devices_full'), /at most 5 .*remove one/)
+      }
       const { token, device } = (made[0] as HttpAnswer).body as { token: string; device: string }
       assert.equal((await call(test.url, 'DELETE', `/v1/devices/${device}`, { token })).status, 204)
       assert.equal((await begin({ linkToken: await grant(ann), ...makeKeys({ identity }).body })).status, 201)
+    })
+
+    it('says what to do when the account has had all its device numbers', async () => {
+      const ann = await register(test, ANN)
+      const { directory } = test.node.server.opened.ports
+      const user = parseUuid(ann.user) as Uint8Array
+      const last = { id: 'last', user, number: limits.devicesPerUserMax, registrationId: 1, numbered: false }
+      await directory.create([], [{ ...last, tokenHash: new Uint8Array(32) }])
+      await directory.revoke('last')
+      const { body } = makeKeys({ identity: ann.keys.identity })
+      const answer = await begin({ linkToken: await grant(ann), ...body })
+      const detail = assertProblem(answer, 409, 'devices_full')
+      assert.match(detail, /device numbers; register the phone again/)
+      assert.doesNotMatch(detail, /at most/)
     })
 
     it('does not take a handle, a phone number or a code beside it', async () => {

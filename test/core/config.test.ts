@@ -64,6 +64,7 @@ describe('settings', () => {
       /PUBLIC_URL is "chat.example.org"; give one like/,
     ],
     ['a public URL of another protocol', { PUBLIC_URL: 'wss://chat.example.org' }, /PUBLIC_URL is "wss:/],
+    ['a provider of text messages, which nobody would ask', { SMS_PROVIDER: 'x' }, /SMS_PROVIDER is not a setting/],
     ['a limit of codes that there is not', { CODES_PER_DAY_MAX: '1' }, /CODES_PER_DAY_MAX is not a setting/],
   ]
   for (const [what, env, says] of refused) {
@@ -74,6 +75,17 @@ describe('settings', () => {
       )
     })
   }
+
+  it('refuse a name of the family of each setting, but of those that other programs use too', () => {
+    const names = [...configTable().matchAll(/^\| `(\w+)`/gm)].map(([, name = '']) => name)
+    assert.equal(names.length, configLines(readConfig({})).length)
+    for (const name of names) {
+      const misspelt = { [`${name}X`]: '1' }
+      if (/^(DATA|LOG|NODE|WINDOW)_/.test(name)) assert.doesNotThrow(() => readConfig(misspelt), name)
+      else assert.throws(() => readConfig(misspelt), new RegExp(`${name}X is not a setting`))
+    }
+    assert.doesNotThrow(() => readConfig({ NODE_OPTIONS: '', LOG_FORMAT: 'x', MQTTX: '1', HTTPS_PROXY: 'x' }))
+  })
 
   it('take the largest window, and the network when it is allowed in so many words', () => {
     assert.equal(readConfig({ WINDOW_ROWS: '1024' }).windowRows, 1_024)

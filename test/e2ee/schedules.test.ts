@@ -3,6 +3,8 @@ import { type Scene, startScene } from './scene.ts'
 import { runSchedule } from './schedules.ts'
 
 const SEEDS = 15
+/** What once went wrong: a resend at a device that was put back, and a copy of it that came before that was known. */
+const TELLING_SEEDS = [111, 981]
 const MEMORY_FOLDER = '/dev/shm'
 
 // More of them: npm run test:schedules -- --seeds 1000
@@ -19,7 +21,7 @@ describe('random schedules of cuts, losses, repeats, crashes and restored databa
     await scene.stop()
   })
 
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (const seed of [...Array.from({ length: SEEDS }, (_, i) => i + 1), ...TELLING_SEEDS]) {
     it(`end with every message shown once, in one order, everywhere: seed ${seed}`, async () => {
       await runSchedule(scene, seed)
     })

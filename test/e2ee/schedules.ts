@@ -347,7 +347,9 @@ export async function runSchedule(scene: Scene, seed: number): Promise<number> {
       await pause(random)
     }
     await heal(run)
-    await scene.quiet()
+    // What the last ones to come back have to say to their own devices is on its way.
+    do await scene.quiet()
+    while (lacks(run).length > 0 && (await isBusy(scene)))
     judge(run)
     return run.sent.length
   } catch (error) {

@@ -16,10 +16,11 @@ const VERSION = '4.32.5'
 const CACHE = fileURLToPath(new URL('../../node_modules/.cache/heliograph', import.meta.url))
 /** Longer than a link is waited for. */
 const REQUEST_TIMEOUT_S = 30
-/** Not the others: the document calls problems JSON, and Fastify answers QUERY with 400. */
+/** Not `unsupported_method`: Fastify answers QUERY with 400. */
 const CHECKS = [
   'not_a_server_error',
   'status_code_conformance',
+  'content_type_conformance',
   'response_headers_conformance',
   'response_schema_conformance',
   'missing_required_header',

@@ -45,20 +45,85 @@ function device(id: string, more: Partial<NewPersonDevice> = {}): NewPersonDevic
 const taken = (what: ConflictFault['taken']) => (error: unknown) =>
   error instanceof ConflictFault && error.taken === what
 
+/** What the tests ask of the ports that are open. */
+function lookInto(opening: () => Opening) {
+  const accounts = (): Ports['accounts'] => opening().ports.accounts
+  const directory = (): Ports['directory'] => opening().ports.directory
+  const ids = async (user: Uint8Array): Promise<string[]> =>
+    (await accounts().person(user))?.devices.map(({ id }) => id) ?? []
+  const isLetIn = async (id: string): Promise<boolean> =>
+    (await directory().authenticate(id, hashOf(`token of ${id}`))) !== undefined
+  const hasKeys = async (id: string): Promise<boolean> => {
+    const { ec, kem } = await opening().ports.keys.count(id)
+    return ec + kem > 0 || (await opening().ports.keys.repeated(id)) !== undefined
+  }
+  return { accounts, directory, ids, isLetIn, hasKeys }
+}
+
+/** Two at the same time: each write is asked for before the other one is done. */
+function sideBySide(opening: () => Opening): void {
+  const { accounts, directory, ids, isLetIn, hasKeys } = lookInto(opening)
+
+  it('has one primary device when two replace it side by side, and says whose connections end', async () => {
+    await accounts().register(person(ALICE), device('phone'))
+    await accounts().link(ALICE, KEY, device('tablet'))
+    const results = await Promise.all([
+      accounts().replace(ALICE, KEY, ['phone'], device('one')),
+      accounts().replace(ALICE, KEY, ['phone'], device('two')),
+    ])
+    for (let again = 0; again < 2; again++) {
+      assert.deepEqual(await ids(ALICE), ['tablet', 'two'])
+      const primary = (await accounts().person(ALICE))?.devices.filter(({ isPrimary }) => isPrimary)
+      assert.deepEqual(
+        primary?.map(({ id }) => id),
+        ['two'],
+      )
+      assert.deepEqual([await hasKeys('one'), await hasKeys('tablet'), await hasKeys('two')], [false, true, true])
+      await opening().crash()
+    }
+    assert.ok(results[1].ended.includes('one'))
+  })
+
+  it('begins anew for the last one when two do it side by side, with nothing of the other', async () => {
+    await accounts().register(person(ALICE), device('phone'))
+    const third = keyOf(7)
+    const results = await Promise.all([
+      accounts().replace(ALICE, OTHER_KEY, [], device('one')),
+      accounts().replace(ALICE, third, [], device('two')),
+    ])
+    assert.ok(results[1].ended.includes('one'))
+    assert.deepEqual(await ids(ALICE), ['two'])
+    assert.deepEqual((await accounts().person(ALICE))?.identityKey, third)
+    assert.deepEqual([await hasKeys('one'), await isLetIn('one'), await isLetIn('two')], [false, false, true])
+  })
+
+  for (const [what, key] of [
+    ['the same identity key', KEY],
+    ['another identity key', OTHER_KEY],
+  ] as const) {
+    it(`gives nobody a device who replaces one, with ${what}, while the account is erased`, async () => {
+      await accounts().register(person(ALICE, { handle: 'alice' }), device('phone'))
+      const [erased, replaced] = await Promise.allSettled([
+        accounts().erase(ALICE),
+        accounts().replace(ALICE, key, ['phone'], device('new'), 'alice2'),
+      ])
+      assert.equal(erased.status, 'fulfilled')
+      assert.ok(replaced.status === 'rejected' && replaced.reason instanceof IdentityFault)
+      for (let again = 0; again < 2; again++) {
+        assert.equal(await accounts().person(ALICE), undefined)
+        assert.equal(await directory().accountByHandle('alice2'), undefined)
+        assert.deepEqual([await isLetIn('new'), await hasKeys('new')], [false, false])
+        await opening().crash()
+      }
+    })
+  }
+}
+
 /** Accounts of core/ports.ts: every sentence of its comments. */
 export function accountsSuite(open: Opener): void {
   describe('Accounts', () => {
     let opening: Opening
-    const accounts = (): Ports['accounts'] => opening.ports.accounts
-    const directory = (): Ports['directory'] => opening.ports.directory
-    const ids = async (user: Uint8Array): Promise<string[]> =>
-      (await accounts().person(user))?.devices.map(({ id }) => id) ?? []
-    const isLetIn = async (id: string): Promise<boolean> =>
-      (await directory().authenticate(id, hashOf(`token of ${id}`))) !== undefined
-    const hasKeys = async (id: string): Promise<boolean> => {
-      const { ec, kem } = await opening.ports.keys.count(id)
-      return ec + kem > 0 || (await opening.ports.keys.repeated(id)) !== undefined
-    }
+    const { accounts, directory, ids, isLetIn, hasKeys } = lookInto(() => opening)
     beforeEach(async () => {
       opening = await open()
     })
@@ -245,6 +310,8 @@ export function accountsSuite(open: Opener): void {
       assert.deepEqual(await ids(ALICE), ['phone2'])
     })
 
+    describe('side by side', () => sideBySide(() => opening))
+
     it('replaces nothing when the handle is taken', async () => {
       await accounts().register(person(ALICE), device('phone'))
       await accounts().register(person(BOB, { handle: 'bob' }), device('bobs'))
@@ -301,6 +368,8 @@ export function accountsSuite(open: Opener): void {
       const registered = () => Number(opening.facts()['registered'])
       await accounts().register(person(ALICE), device('phone'))
       await accounts().link(ALICE, KEY, device('tablet'))
+      assert.equal(registered(), 2)
+      await accounts().replace(ALICE, KEY, ['phone'], device('phone1'))
       assert.equal(registered(), 2)
       await accounts().replace(ALICE, OTHER_KEY, [], device('phone2'))
       assert.equal(registered(), 1)

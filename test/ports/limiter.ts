@@ -49,6 +49,25 @@ export function limiterSuite(open: Opener): void {
       assert.notEqual(await take(), 0)
     })
 
+    it('has again what was given back, and no more than a bucket holds', async () => {
+      const giveBack = (key: string, count?: number) => limiter().giveBack('asks', key, 10 * SECOND_MS, count)
+      assert.equal(await take('ann', 3), 0)
+      await giveBack('ann')
+      assert.equal(await take(), 0)
+      isNear(await take(), 10 * SECOND_MS)
+      await giveBack('ann', 2)
+      assert.equal(await take('ann', 2), 0)
+      isNear(await take(), 10 * SECOND_MS)
+      for (const key of ['ann', 'nobody']) {
+        await giveBack(key, 9)
+        assert.equal(await take(key, 3), 0)
+        isNear(await take(key), 10 * SECOND_MS)
+      }
+      assert.equal(await take('bob', 3), 0)
+      await giveBack('ann', 3)
+      isNear(await take('bob'), 10 * SECOND_MS)
+    })
+
     it('has a bucket for each name and key', async () => {
       await take('ann', 3)
       assert.equal(await take('bob', 3), 0)

@@ -7,6 +7,10 @@ import { limits } from '../limits.ts'
 const STEP_BYTES = 80
 const MARK = 0x80
 
+/**
+ * The steps may become others, but `unpad` refuses every length that is not 80k - 1: clients that are out there can
+ * read other sizes only if they are 80k - 1 too.
+ */
 function paddedSize(contentBytes: number): number {
   // The mark needs one byte, and the last byte of the last step stays free.
   return Math.ceil((contentBytes + 2) / STEP_BYTES) * STEP_BYTES - 1
