@@ -2,7 +2,8 @@
 
 export interface Holds {
   has(peer: string): boolean
-  isEmpty(): boolean
+  /** All that are held now. */
+  peers(): string[]
   /** For so long; Infinity: until `release`. */
   put(peer: string, ms: number): void
   release(peer: string): void
@@ -12,7 +13,7 @@ export interface Holds {
   stop(): void
 }
 
-export function createHolds(now: () => number, wake: () => void): Holds {
+export function createHolds(wake: () => void): Holds {
   const until = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   let dueMs = Number.POSITIVE_INFINITY
@@ -29,17 +30,20 @@ export function createHolds(now: () => number, wake: () => void): Holds {
     }, ms).unref()
   }
 
+  function has(peer: string): boolean {
+    const end = until.get(peer)
+    if (end === undefined) return false
+    if (end > performance.now()) return true
+    until.delete(peer)
+    return false
+  }
+
   return {
-    has(peer) {
-      const end = until.get(peer)
-      if (end === undefined) return false
-      if (end > now()) return true
-      until.delete(peer)
-      return false
-    },
-    isEmpty: () => until.size === 0,
+    has,
+    peers: () => [...until.keys()].filter(has),
     put(peer, ms) {
-      until.set(peer, now() + ms)
+      // A clock that is put right meanwhile does not move it.
+      until.set(peer, performance.now() + ms)
       wakeIn(ms)
     },
     release: (peer) => void until.delete(peer),
