@@ -13,8 +13,8 @@ export interface Holds {
   stop(): void
 }
 
-export function createHolds(wake: () => void): Holds {
-  const until = new Map<string, number>()
+export function createHolds(now: () => number, wake: () => void): Holds {
+  const held = new Map<string, { readonly sinceMs: number; readonly ms: number }>()
   let timer: NodeJS.Timeout | undefined
   let dueMs = Number.POSITIVE_INFINITY
   let isStopped = false
@@ -31,22 +31,24 @@ export function createHolds(wake: () => void): Holds {
   }
 
   function has(peer: string): boolean {
-    const end = until.get(peer)
-    if (end === undefined) return false
-    if (end > performance.now()) return true
-    until.delete(peer)
+    const hold = held.get(peer)
+    if (hold === undefined) return false
+    if (hold.ms === Number.POSITIVE_INFINITY) return true
+    const passedMs = now() - hold.sinceMs
+    // A clock that was put right meanwhile, perhaps by years, ends it.
+    if (passedMs >= 0 && passedMs < hold.ms) return true
+    held.delete(peer)
     return false
   }
 
   return {
     has,
-    peers: () => [...until.keys()].filter(has),
+    peers: () => [...held.keys()].filter(has),
     put(peer, ms) {
-      // A clock that is put right meanwhile does not move it.
-      until.set(peer, performance.now() + ms)
+      held.set(peer, { sinceMs: now(), ms })
       wakeIn(ms)
     },
-    release: (peer) => void until.delete(peer),
+    release: (peer) => void held.delete(peer),
     wakeIn,
     isWaking: () => dueMs !== Number.POSITIVE_INFINITY,
     stop() {

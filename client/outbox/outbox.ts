@@ -234,7 +234,7 @@ export function createOutbox(context: Context, transport: () => Transport): Outb
     context,
     transport,
     inFlight: new Set(),
-    holds: createHolds(() => wake(state)),
+    holds: createHolds(context.now, () => wake(state)),
     refused: new Set(),
     acked: [],
     isCaughtUp: false,

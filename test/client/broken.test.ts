@@ -62,6 +62,38 @@ describe('a client that was attacked', () => {
     )
   }).timeout(40_000)
 
+  it('by linking devices while everybody talks has all of it on each, in one order', async () => {
+    let count = 0
+    let isTalking = true
+    const talk = async () => {
+      while (isTalking) {
+        await Promise.all([bob.client.send(userOf(alice), `b${count}`), alice.client.send(userOf(bob), `a${count}`)])
+        count++
+        await new Promise((resolve) => setTimeout(resolve, 4))
+      }
+    }
+    const link = async () => {
+      const other = people.stranger()
+      const { uri, linked } = await other.client.offerLink()
+      await alice.client.acceptLink(uri)
+      await linked
+      other.client.connect()
+      return other
+    }
+    const all = (person: Person, peer: Person) =>
+      JSON.stringify(person.client.messages(userOf(peer), { limit: 10_000 }).map(({ text }) => text))
+    const talked = talk()
+    await alice.until(() => alice.received.length > 20, 'a talk')
+    const others = [await link(), await link()]
+    for (const other of others) await other.until(() => other.received.length > 20, 'what is said after the link')
+    isTalking = false
+    await talked
+    await alice.until(() => alice.client.waiting() + bob.client.waiting() === 0, 'nothing waiting')
+    const isSame = (person: Person) => all(person, bob) === all(bob, alice)
+    for (const person of [alice, ...others]) await person.until(() => isSame(person), 'one talk everywhere')
+    assert.ok(count > 20)
+  }).timeout(40_000)
+
   it('by a clock that jumps back while a peer is waited for does not wait for years', async () => {
     let offMs = 5 * 365 * 86_400_000
     alice.settings = { now: () => Date.now() + offMs }
