@@ -2,7 +2,6 @@
  * Requests that wait to be sent, and the log of those that were: what a retry request can ask for. A row is queued
  * until it is encrypted under a stamp (sent), stored when its PUBACK came, accepted when the server told its seq.
  */
-import { randomBytes } from 'node:crypto'
 import type { Content } from '../../topics/codec/content-plain.ts'
 import type { Fields } from '../../topics/codec/plain.ts'
 import { encodeContent, SCOPE, type Scope } from '../../topics/codec.ts'
@@ -11,6 +10,7 @@ import { type Context, conversationWith } from '../context.ts'
 import type { ClientErrorCode } from '../faults.ts'
 import { contentOf } from '../store/message-rows.ts'
 import type { Columns, Store } from '../store/open.ts'
+import { randomView } from '../store/random.ts'
 
 export const QUEUED = 0
 export const SENT = 1
@@ -82,8 +82,9 @@ export function outboxRow(row: Columns): OutboxRow {
   }
 }
 
+/** `state < 2` is what the index of waiting rows has: without these words every row ever sent is looked at. */
 const QUEUED_ROWS = `SELECT row, peer, scope, only_user, only_device, rounds, made_ms, plaintext FROM outbox
-  WHERE state = ${QUEUED}`
+  WHERE state = ${QUEUED} AND state < 2`
 const OF_OTHERS = "AND coalesce(nullif(only_user, ''), peer) NOT IN (SELECT value FROM json_each(?))"
 const IN_ORDER = 'ORDER BY row LIMIT ?'
 
@@ -174,7 +175,7 @@ export function pruneOutbox(context: Context): void {
 
 /** A UUID version 7 (RFC 9562): its ms are "sent at". */
 export function newContentId(nowMs: number): Uint8Array {
-  const id = Uint8Array.from(randomBytes(16))
+  const id = Uint8Array.from(randomView(16))
   const ms = Math.max(0, Math.floor(nowMs))
   for (let i = 0; i < 6; i++) id[i] = Math.floor(ms / 2 ** (8 * (5 - i))) & 255
   id[6] = ((id[6] as number) & 0x0f) | 0x70

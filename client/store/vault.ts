@@ -3,17 +3,10 @@
  * associated data, so that a value cannot be moved to another place). The data key itself is sealed under a passphrase
  * (scrypt, RFC 7914) or a key file, so that either can be changed without writing everything anew.
  */
-import {
-  createCipheriv,
-  createDecipheriv,
-  createSecretKey,
-  type KeyObject,
-  randomBytes,
-  randomFillSync,
-  scryptSync,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes, scryptSync } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { ClientFault } from '../faults.ts'
+import { randomView } from './random.ts'
 
 const KEY_BYTES = 32
 const NONCE_BYTES = 12
@@ -33,22 +26,8 @@ export interface Vault {
   open(label: string, sealed: Uint8Array): Buffer
 }
 
-/** Random bytes are asked for in bulk: each asking is a system call. */
-const nonces = Buffer.alloc(NONCE_BYTES * 256)
-let noncesUsed = nonces.length
-
-/** Given once. The bytes are those of the pool: `seal` copies them into what it gives. */
-function nextNonce(): Buffer {
-  if (noncesUsed === nonces.length) {
-    randomFillSync(nonces)
-    noncesUsed = 0
-  }
-  noncesUsed += NONCE_BYTES
-  return nonces.subarray(noncesUsed - NONCE_BYTES, noncesUsed)
-}
-
 function seal(key: Uint8Array | KeyObject, label: string, value: Uint8Array): Buffer {
-  const nonce = nextNonce()
+  const nonce = randomView(NONCE_BYTES)
   const cipher = createCipheriv('aes-256-gcm', key, nonce)
   cipher.setAAD(Buffer.from(label))
   const first = cipher.update(value)
