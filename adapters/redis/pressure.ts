@@ -8,7 +8,7 @@ import { fullKeys } from './keys.ts'
 
 /** Beyond this share of maxmemory new work is refused: the rest is for answers, cursors and queues that drain it. */
 const MEMORY_SHARE_MAX = 0.7
-export const LOOK_EVERY_MS = 1_000
+const LOOK_EVERY_MS = 1_000
 
 export interface Pressure {
   isCrowded(): boolean
@@ -42,9 +42,15 @@ export function watchPressure(link: Link, prefix: string): Pressure {
     fullVersion = version ?? ''
   }
 
+  let isLooking = false
   const timer = setInterval(() => {
-    // While the server is away the intake refuses anyway.
-    if (link.isUsable()) look().catch(() => undefined)
+    // While the server is away the intake refuses anyway; one that is slow is not asked by many at once.
+    if (isLooking || !link.isUsable()) return
+    isLooking = true
+    const end = (): void => {
+      isLooking = false
+    }
+    look().then(end, end)
   }, LOOK_EVERY_MS)
   timer.unref()
   return {

@@ -182,7 +182,7 @@ export async function startProxy(to: string): Promise<Proxy> {
 
 /** Resolves when `holds` does. */
 export async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000
+  const deadline = performance.now() + 15_000
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`it did not come to pass: ${what}`)
     await wait(10)
