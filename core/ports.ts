@@ -3,10 +3,11 @@
  * adapter must pass. Comments state what is atomic, ordered, idempotent and bounded.
  */
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import type { Envelope } from './envelope.ts'
+import type { Envelope, IntakeFault } from './envelope.ts'
 import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
-import type { Mark, RequestRecord, Row } from './row.ts'
+import type { InboxState, Mark, Row } from './row.ts'
 
+export type { DeviceStates, Entry, EntryLog } from './entry-log.ts'
 export {
   type Accounts,
   type Codes,
@@ -28,7 +29,7 @@ export {
   type SignedPrekey,
   type Sms,
 } from './people.ts'
-export { type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
+export { type InboxState, type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
 
@@ -109,23 +110,14 @@ export interface Directory {
   revoke(device: string): Promise<boolean>
 }
 
-/** What the inbox knows of a device when it connects. */
-export interface InboxState {
-  /** "Has subscribed" (B1). */
-  readonly subscribed: boolean
-  /** Rows at or below it were written to some connection before: they go out with DUP. */
-  readonly sentSeq: number
-  readonly lastStamp: number
-  /** Waiting request records, oldest first, at most waitingRecordsMax. */
-  readonly records: readonly RequestRecord[]
-}
-
 /**
  * The intake numbers envelopes and stores them. Ordered: envelopes of one shard get rising numbers in the order of
  * the calls and calls resolve in that order. Atomic: a batch is stored whole or not at all. Durable when it resolves
  * (P1).
  */
 export interface Intake {
+  /** How many shards there are, fixed at first start; `core/shards` says which one a conversation lives in. */
+  readonly shards: number
   /**
    * Decides `verdict` and `seq` of each envelope (A1, A3) and resolves when the batch is durable; rejects with an
    * IntakeFault when nothing of it was stored, and then nothing appended after it in the same shard was stored either.
@@ -134,7 +126,7 @@ export interface Intake {
   /** Has the device's inbox reached `inboxRowsMax`? A counter; the overshoot is what was in flight (B6). */
   isFull(device: string): boolean
   /** Why the intake refuses work now (a name of the error catalogue), or undefined. */
-  refusal(): 'disk_full' | 'corrupt_store' | 'overloaded' | undefined
+  refusal(): IntakeFault['code'] | undefined
 }
 
 /** Inboxes of devices. Rows leave only when acknowledged, expired or dropped (P2). */

@@ -36,3 +36,14 @@ export interface Mark {
   readonly peer: string
   readonly upTo: number
 }
+
+/** What the inbox knows of a device when it connects. */
+export interface InboxState {
+  /** "Has subscribed" (B1). */
+  readonly subscribed: boolean
+  /** Rows at or below it were written to some connection before: they go out with DUP. */
+  readonly sentSeq: number
+  readonly lastStamp: number
+  /** Waiting request records, oldest first, at most waitingRecordsMax. */
+  readonly records: readonly RequestRecord[]
+}
