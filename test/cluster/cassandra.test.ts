@@ -9,7 +9,7 @@ describe('a Cassandra of one node, for a test', () => {
   let server: CassandraService
   before(async function () {
     this.timeout(START_MS_MAX)
-    server = await startCassandra()
+    server = await startCassandra({ sync: 'batch' })
   })
   after(async function () {
     this.timeout(START_MS_MAX)
@@ -23,7 +23,7 @@ describe('a Cassandra of one node, for a test', () => {
     return talk
   }
 
-  it('has after SIGKILL what it has acknowledged', async () => {
+  it('has after SIGKILL what it has acknowledged, when it syncs first', async () => {
     const talk = await logIn()
     await askCql(talk, "CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
     await askCql(talk, 'CREATE TABLE k.kept (a text PRIMARY KEY)')

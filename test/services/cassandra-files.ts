@@ -3,6 +3,12 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
+/**
+ * `periodic` is Cassandra's default: it acknowledges what a SIGKILL of the node within 100 ms, or a power failure within
+ * 10 s, takes away from this node; the promise then rests on the other replicas. `batch` acknowledges after fsync.
+ */
+export type CommitLogSync = 'periodic' | 'batch'
+
 export interface CassandraNode {
   /** 1, 2 or 3; it lives on 127.0.0.1, 127.0.0.2 or 127.0.0.3. */
   readonly number: number
@@ -12,6 +18,7 @@ export interface CassandraNode {
   readonly storagePort: number
   readonly heapMib: number
   readonly isFast: boolean
+  readonly sync: CommitLogSync
 }
 
 export const addressOf = (number: number): string => `127.0.0.${number}`
@@ -22,7 +29,7 @@ const tokens = {
   3: ['-9223372036854775808', '-3074457345618258603', '3074457345618258602'],
 } as const
 
-export function yamlOf({ number, nodes, cqlPort, storagePort }: CassandraNode): string {
+export function yamlOf({ number, nodes, cqlPort, storagePort, sync }: CassandraNode): string {
   return `cluster_name: heliograph-test
 num_tokens: 1
 initial_token: "${tokens[nodes][number - 1]}"
@@ -58,9 +65,7 @@ prepared_statements_cache_size: 4MiB
 file_cache_enabled: false
 networking_cache_size: 8MiB
 column_index_cache_size: 2KiB
-# as production runs it
-commitlog_sync: periodic
-commitlog_sync_period: 10000ms
+commitlog_sync: ${sync}${sync === 'periodic' ? '\ncommitlog_sync_period: 10000ms' : ''}
 commitlog_segment_size: 8MiB # the largest mutation is half of it
 commitlog_total_space: 64MiB
 commitlog_disk_access_mode: legacy

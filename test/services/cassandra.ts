@@ -1,7 +1,7 @@
 /** A real Cassandra of one or three small nodes on this machine, from the jars of Maven Central and a JDK 17. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { addressOf, type CassandraNode, javaArgs, logback, yamlOf } from './cassandra-files.ts'
+import { addressOf, type CassandraNode, type CommitLogSync, javaArgs, logback, yamlOf } from './cassandra-files.ts'
 import { fetchJars, findJars } from './cassandra-jars.ts'
 import { portOr } from './ports.ts'
 import { findJava } from './runtimes.ts'
@@ -17,6 +17,7 @@ export interface CassandraSettings {
   readonly heapMib?: number
   /** Quick to start; `CASSANDRA_FAST=0` and this as false are for what is measured. */
   readonly isFast?: boolean
+  readonly sync?: CommitLogSync
 }
 
 export interface CassandraService extends Service {
@@ -77,7 +78,7 @@ function recipeOf(node: CassandraNode, java: string, lib: string): Recipe {
 }
 
 export async function startCassandra(options: CassandraSettings & StartOptions = {}): Promise<CassandraService> {
-  const { nodes = 1, heapMib = HEAP_MIB, isFast = process.env['CASSANDRA_FAST'] !== '0' } = options
+  const { nodes = 1, heapMib = HEAP_MIB, sync = 'periodic', isFast = process.env['CASSANDRA_FAST'] !== '0' } = options
   const java = findCassandra()
   const numbers = Array.from({ length: nodes }, (_, index) => index + 1)
   const addresses = numbers.map(addressOf)
@@ -90,7 +91,7 @@ export async function startCassandra(options: CassandraSettings & StartOptions =
   const place = folderFor('cassandra', options)
   const recipes = numbers.map((number) => {
     const folder = join(place.folder, `node${number}`)
-    return recipeOf({ number, nodes, folder, cqlPort: port, storagePort, heapMib, isFast }, java, lib)
+    return recipeOf({ number, nodes, folder, cqlPort: port, storagePort, heapMib, isFast, sync }, java, lib)
   })
   const service = await startPlan({ name: 'cassandra', ...place, recipes, agree: () => agree(numbers, port) }, options)
   const contactPoints = addresses.map((address) => `${address}:${port}`)

@@ -20,6 +20,7 @@ Maven Central once, into CASSANDRA_CACHE or the user's cache; it needs openjdk-1
   --redis-memory BYTES     writes above it are refused
   --postgres-fast          without fsync, for suites of a port only
   --cassandra-nodes 1|3    on 127.0.0.1, or on 127.0.0.1 to 127.0.0.3
+  --cassandra-sync batch   acknowledges after fsync; periodic, which is the default there too, does before
   --help
 
 CASSANDRA_FAST=0 starts Cassandra as it must be for what is measured.`
@@ -43,6 +44,7 @@ function parse() {
         'redis-memory': text,
         'postgres-fast': { type: 'boolean', default: false },
         'cassandra-nodes': { type: 'string', default: '1' },
+        'cassandra-sync': { type: 'string', default: 'periodic' },
         help: { type: 'boolean', default: false },
       },
     })
@@ -86,6 +88,7 @@ function settingsOf(values: Values): Settings {
       ...given('port', port('cassandra-port')),
       ...given('storagePort', port('cassandra-storage-port')),
       nodes: oneOf(values['cassandra-nodes'], 'cassandra-nodes', ['1', '3']) === '3' ? 3 : 1,
+      sync: oneOf(values['cassandra-sync'], 'cassandra-sync', ['periodic', 'batch']),
     },
   }
 }
