@@ -4,7 +4,6 @@
  * service that is missing is a failure, never a skip.
  */
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { down, environmentOf, up } from '../services/commands.ts'
@@ -37,7 +36,9 @@ async function runMocha(env: Record<string, string>, interrupted: AbortSignal): 
     process.stdout.write(text)
     said += text
   })
-  const [code] = (await once(child, 'close')) as [number | null]
+  // Not once(): it would be done at the abort, with the tests still there.
+  const code = await new Promise<number | null>((resolve) => void child.once('close', resolve))
+  interrupted.throwIfAborted()
   const plain = stripVTControlCharacters(said)
   const count = (word: string): number => Number(new RegExp(`^ +(\\d+) ${word}`, 'm').exec(plain)?.[1] ?? 0)
   const [passed, failed] = [count('passing'), count('failing')]

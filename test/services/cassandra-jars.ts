@@ -1,6 +1,5 @@
 /** Cassandra's jars from Maven Central, fetched once into a cache: there is no Debian package and no need of a tarball. */
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -62,9 +61,10 @@ export async function fetchJars(java: string, { say, interrupted }: StartOptions
       ...(interrupted === undefined ? {} : { signal: interrupted }),
       env: { ...process.env, JAVA_HOME: dirname(dirname(java)) },
     })
-    // The abort, which ends it.
+    // An abort ends it; what counts is that it is over.
     child.on('error', () => undefined)
-    const [code] = (await once(child, 'close')) as [number | null]
+    const code = await new Promise<number | null>((resolve) => void child.once('close', resolve))
+    interrupted?.throwIfAborted()
     const isWhole = ['cassandra-all-', 'jamm-'].every((jar) =>
       readdirSync(unfinished).some((name) => name.startsWith(jar)),
     )
