@@ -46,6 +46,7 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
       return opened.pendingMarks
     },
     clock,
+    isInOrder: true,
     facts: () => opened.storeFacts(),
     async age() {
       const before = clock.offsetMs
