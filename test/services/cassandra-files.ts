@@ -139,7 +139,8 @@ export function javaArgs(node: CassandraNode, lib: string): string[] {
     'logback.configurationFile': pathToFileURL(join(folder, 'logback.xml')),
     'cassandra.superuser_setup_delay_ms': 0,
     'cassandra.load_ring_state': false,
-    'cassandra.ring_delay_ms': 2_000,
+    // How long a node looks for its peers, too: those do not see at once that it was killed and is back.
+    'cassandra.ring_delay_ms': nodes === 1 ? 2_000 : 15_000,
     'cassandra.schema_delay_ms': 1_000,
     // One of three that skips the wait may answer before it knows its peers.
     ...(nodes === 1
