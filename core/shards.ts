@@ -38,3 +38,14 @@ export function pairShard(a: string, b: string, shards: number): number {
   const [lower, higher] = a <= b ? [a, b] : [b, a]
   return spread(hashText(hashText(FNV_OFFSET, lower), higher), shards)
 }
+
+/** A batch by shard, in its order within each. */
+export function byShard<T extends { readonly shard: number }>(batch: readonly T[]): Map<number, T[]> {
+  const shards = new Map<number, T[]>()
+  for (const each of batch) {
+    const known = shards.get(each.shard)
+    if (known === undefined) shards.set(each.shard, [each])
+    else known.push(each)
+  }
+  return shards
+}

@@ -97,7 +97,8 @@ async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
       appending.set(key, mark.upTo)
       news.push(mark)
       const account = await receipts.ports.directory.account(userOfKey(mark.peer))
-      envelopes.push(receiptEnvelope(account?.devices ?? [], mark.by, { delivered: mark.upTo }, mark))
+      const { shards } = receipts.ports.intake
+      envelopes.push(receiptEnvelope(shards, mark, account?.devices ?? [], { delivered: mark.upTo }, mark))
     }
     if (envelopes.length > 0) await appendOwn(receipts.ports, envelopes)
   } catch {

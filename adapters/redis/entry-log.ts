@@ -82,10 +82,10 @@ return 0
 /** A raw entry of XRANGE: id and its fields h, b, a with their values. */
 type RawEntry = [id: Buffer, fields: Buffer[]]
 
-function entryOf([id, fields]: RawEntry): Entry {
+function entryOf(shard: number, [id, fields]: RawEntry): Entry {
   const [, heads, , bodies, , answers] = fields
   if (heads === undefined || bodies === undefined || answers === undefined) throw new RangeError('this is no entry')
-  return { id: id.toString('latin1'), envelopes: decodeEntry(heads, bodies, answers) }
+  return { id: id.toString('latin1'), envelopes: decodeEntry(shard, heads, bodies, answers) }
 }
 
 /** `seen` gets the watermarks that this node comes to know: its appends number above them. */
@@ -106,7 +106,8 @@ export function createEntryLog(link: Link, prefix: string, shards: number, seen:
       const { state, stream } = keysOf(shard)
       const done = await redis.hget(state, 'done')
       const from = done === null ? '-' : `(${done}`
-      return ((await redis.callBuffer('XRANGE', [stream, from, '+', 'COUNT', limit])) as RawEntry[]).map(entryOf)
+      const found = (await redis.callBuffer('XRANGE', [stream, from, '+', 'COUNT', limit])) as RawEntry[]
+      return found.map((entry) => entryOf(shard, entry))
     },
     async done(shard, id) {
       const { state, attempts } = keysOf(shard)

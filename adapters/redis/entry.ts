@@ -182,11 +182,12 @@ function readHead(heads: Reader): Head {
   return { ...head, dedupe: (flags & 3) as Envelope['dedupe'], mark }
 }
 
-function readEnvelope(head: Head, bodies: Reader): Envelope {
+function readEnvelope(shard: number, head: Head, bodies: Reader): Envelope {
   const deviceNumber = u8(bodies)
   const expiresMs = f64(bodies)
   const targets = Array.from({ length: u16(bodies) }, () => readTarget(bodies))
   return {
+    shard,
     ...head,
     deviceNumber,
     expiresMs,
@@ -201,7 +202,7 @@ function readEnvelope(head: Head, bodies: Reader): Envelope {
 }
 
 /** The envelopes of an entry that were new, with their seq. Throws RangeError when it is cut or of another version. */
-export function decodeEntry(heads: Buffer, bodies: Buffer, answers: Buffer): Envelope[] {
+export function decodeEntry(shard: number, heads: Buffer, bodies: Buffer, answers: Buffer): Envelope[] {
   const head: Reader = { bytes: heads, at: 0 }
   const body: Reader = { bytes: bodies, at: 0 }
   const version = u8(body)
@@ -214,7 +215,7 @@ export function decodeEntry(heads: Buffer, bodies: Buffer, answers: Buffer): Env
     const verdict = answers.readUInt8(at)
     if (verdict === VERDICT_NEW) {
       body.at = next - length
-      const envelope = readEnvelope(one, body)
+      const envelope = readEnvelope(shard, one, body)
       envelope.verdict = verdict
       envelope.seq = answers.readDoubleLE(at + 1)
       envelope.lastStamp = answers.readDoubleLE(at + 9)

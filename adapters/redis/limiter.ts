@@ -24,6 +24,14 @@ if redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[2]) then redis.call('ZPOPMIN', K
 return 0
 `)
 
+/** KEYS buckets. ARGV offset, bucket, everyMs, count. Full again: that is what no entry means. */
+const giveBackScript = script(`${NOW}
+local full = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[2]) or 0) - ARGV[4] * ARGV[3]
+if full <= now then redis.call('ZREM', KEYS[1], ARGV[2])
+else redis.call('ZADD', KEYS[1], string.format('%.17g', full), ARGV[2]) end
+return 0
+`)
+
 /** At most `bucketsMax`; beyond, the one that is full soonest is taken for full. */
 export function createLimiter(link: Link, prefix: string, bucketsMax: number, clockOffsetMs: () => number): Limiter {
   const buckets = `${prefix}buckets`
@@ -31,6 +39,9 @@ export function createLimiter(link: Link, prefix: string, bucketsMax: number, cl
     async take(name, key, burst, everyMs, count = 1) {
       const args = [clockOffsetMs(), bucketsMax, `${name} ${key}`, burst, everyMs, count]
       return Number(await callScript(link.redis, takeScript, [buckets], args))
+    },
+    async giveBack(name, key, everyMs, count = 1) {
+      await callScript(link.redis, giveBackScript, [buckets], [clockOffsetMs(), `${name} ${key}`, everyMs, count])
     },
   }
 }

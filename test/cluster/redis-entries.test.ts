@@ -80,7 +80,7 @@ describe('the bytes of an entry', () => {
         })
         const { heads, bodies } = encodeBatch(batch)
         applyAnswers(answers, batch)
-        const decoded = decodeEntry(heads, bodies, answers)
+        const decoded = decodeEntry(0, heads, bodies, answers)
         const expected = batch.filter(({ verdict }) => verdict === VERDICT_NEW)
         assert.equal(decoded.length, expected.length)
         decoded.forEach((one, i) => {
@@ -101,13 +101,13 @@ describe('the bytes of an entry', () => {
     const { heads, bodies } = encodeBatch([envelope([target('b'), target('c')], 'text', { peer: 'p' })])
     const answers = Buffer.alloc(ANSWER_BYTES, 0)
     answers[0] = VERDICT_NEW
-    assert.equal(decodeEntry(heads, bodies, answers).length, 1)
+    assert.equal(decodeEntry(0, heads, bodies, answers).length, 1)
     for (let length = 0; length < bodies.length; length++) {
-      assert.throws(() => decodeEntry(heads, bodies.subarray(0, length), answers), RangeError)
+      assert.throws(() => decodeEntry(0, heads, bodies.subarray(0, length), answers), RangeError)
     }
     const newer = Buffer.from(bodies)
     newer[0] = 2
-    assert.throws(() => decodeEntry(heads, newer, answers), /version 2: update/)
+    assert.throws(() => decodeEntry(0, heads, newer, answers), /version 2: update/)
   })
 })
 
