@@ -94,9 +94,17 @@ describe('changes between processes on PostgreSQL', () => {
     const version = there.directory.version()
     await here.directory.revoke('phone')
     await untilRefused()
-    await until(() => there.directory.version() > version, LATE_MS_MAX)
+    assert.equal(isHearing(), false, 'it was noticed, and not only read again')
+    assert.ok(there.directory.version() > version)
     cable.heal()
     await until(isHearing, LATE_MS_MAX)
+  })
+
+  it('may be missed from the moment on at which the listening connection ends, not only when it is tried', async () => {
+    const other = await schema.open({ limits: { beatEveryMs: 60_000 } }, schema.through(cable))
+    const version = other.directory.version()
+    cable.cut(LISTENING)
+    await until(() => other.facts().isHearing === 0 && other.directory.version() > version, TOLD_MS_MAX)
   })
 
   it('are heard again after the server ended the listening connections', async () => {

@@ -218,6 +218,12 @@ describe('an outage of PostgreSQL', () => {
       assert.deepEqual(await store.keys.count('phone'), { ec: 0, kem: 0 })
       await store.directory.allow(ALICE, BOB)
     }
+    // Gone, and nobody has heard of it yet: what was begun over them is begun again.
+    await Promise.all(Array.from({ length: 2 }, () => store.keys.count('phone')))
+    cable.cut('heliograph\0')
+    cable.heal()
+    const [counts] = await Promise.all([store.keys.count('phone'), store.directory.allow(ALICE, BOB)])
+    assert.deepEqual(counts, { ec: 0, kem: 0 })
     assert.deepEqual(notices, [])
     await assertWell()
   })
