@@ -122,7 +122,7 @@ export function openDatabase(url: string, limits: PostgresLimits, onNotice: OnNo
         const isQuick = performance.now() - startedMs < limits.probeEveryMs
         if (error.kind === 'lost' && isDead && mayRepeat && isQuick) continue
         if (isDead) pools.lost(error, used)
-        throw faultOf(error)
+        throw faultOf(error, used !== pools.current())
       }
     }
   }

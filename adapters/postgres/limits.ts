@@ -30,7 +30,10 @@ export interface PostgresLimits {
   readonly countEveryMs: number
 }
 
-/** `deafFreshMs` twice, and `beatEveryMs` with `beatMs`, are below 5 s: so late is a revocation at most. */
+/**
+ * A revocation is seen 5 s later at most: `freshMs` with a read, `beatEveryMs` and `beatMs` with a read, and
+ * `deafFreshMs` twice are below that.
+ */
 export const DEFAULT_LIMITS: PostgresLimits = {
   connectionsMax: 16,
   connectMs: 2_000,
@@ -39,7 +42,7 @@ export const DEFAULT_LIMITS: PostgresLimits = {
   idleMs: 30_000,
   waitingMax: 10_000,
   probeEveryMs: 500,
-  freshMs: 5_000,
+  freshMs: 4_000,
   deafFreshMs: 1_500,
   staleMs: 600_000,
   accountsCachedMax: 50_000,

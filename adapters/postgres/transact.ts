@@ -44,9 +44,10 @@ export class DriverFault extends Error {
   }
 }
 
-export function faultOf({ kind, sqlState, constraint, message }: DriverFault): IntakeFault {
+/** `isDown`: that none got free has the same reason then. */
+export function faultOf({ kind, sqlState, constraint, message }: DriverFault, isDown: boolean): IntakeFault {
   if (INTEGRITY.test(sqlState)) return new ConstraintFault(constraint)
-  const isOverload = kind === 'busy' || OVERLOADED.includes(sqlState)
+  const isOverload = (kind === 'busy' && !isDown) || OVERLOADED.includes(sqlState)
   const text = kind === 'refused' ? `PostgreSQL answered ${sqlState}` : 'PostgreSQL does not answer'
   return new IntakeFault(isOverload ? 'overloaded' : 'storage_unavailable', `${text}: ${message}`)
 }

@@ -1,6 +1,6 @@
 /**
- * What the tests against PostgreSQL share: schemas of their own in the database that DATABASE_URL names, and a proxy in
- * front of the server that can stop forwarding, as a cut cable does, or refuse and cut, as a server that was stopped.
+ * What the tests against PostgreSQL share: schemas of their own in the database that DATABASE_URL names, and a cable in
+ * front of the server that can go silent, or be cut as if the server had stopped.
  */
 import { createServer, connect as dial, type Socket } from 'node:net'
 import { Client } from 'pg'
@@ -15,18 +15,26 @@ function databaseUrl(): URL {
 
 export interface Cable {
   readonly port: number
-  /** Takes new connections and forwards nothing, and nothing more over those that are there. */
-  stall(): void
-  /** Ends all connections and refuses new ones, or those whose first bytes have this text. */
+  /** Forwards nothing more, also of new connections; or of those alone whose first bytes have this text. */
+  stall(onlyWith?: string): void
+  /** Ends all connections and refuses new ones; or those alone. */
   cut(onlyWith?: string): void
   heal(): void
   close(): Promise<void>
 }
 
+interface Pair {
+  readonly ends: readonly [Socket, Socket]
+  readonly first: Buffer
+}
+const silence = ({ ends }: Pair) => {
+  for (const socket of ends) socket.unpipe().pause()
+}
+
 /** Forwards to `host` and `port` until it is told otherwise. */
-export async function startProxy(host: string, port: number): Promise<Cable> {
-  const pairs = new Set<readonly [Socket, Socket, Buffer]>()
-  let isStalled = false
+export async function startCable(host: string, port: number): Promise<Cable> {
+  const pairs = new Set<Pair>()
+  let silenced: string | undefined
   let refused: string | undefined
   const server = createServer((socket) => {
     socket.on('error', () => undefined)
@@ -34,42 +42,36 @@ export async function startProxy(host: string, port: number): Promise<Cable> {
     socket.once('data', (first: Buffer) => {
       if (refused !== undefined && first.includes(refused)) return void socket.destroy()
       const upstream = dial(port, host)
-      const pair = [socket, upstream, first] as const
+      const pair: Pair = { ends: [socket, upstream], first }
       pairs.add(pair)
       const end = () => {
         pairs.delete(pair)
-        socket.destroy()
-        upstream.destroy()
+        for (const each of pair.ends) each.destroy()
       }
-      upstream.on('error', end).on('close', end)
-      socket.on('error', end).on('close', end)
+      for (const each of pair.ends) each.on('error', end).on('close', end)
+      if (silenced !== undefined && first.includes(silenced)) return silence(pair)
       upstream.write(first)
       socket.pipe(upstream)
       upstream.pipe(socket)
-      if (isStalled) for (const each of [socket, upstream]) each.unpipe().pause()
     })
-    if (isStalled) socket.pause()
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const cut = (onlyWith = '') => {
+  const those = (onlyWith: string) => [...pairs].filter(({ first }) => first.includes(onlyWith))
+  function cut(onlyWith = ''): void {
     refused = onlyWith
-    for (const [socket, upstream, first] of pairs) {
-      if (!first.includes(onlyWith)) continue
-      socket.destroy()
-      upstream.destroy()
-    }
+    for (const { ends } of those(onlyWith)) for (const socket of ends) socket.destroy()
   }
   return {
     port: (server.address() as { port: number }).port,
-    stall() {
-      isStalled = true
-      for (const [socket, upstream] of pairs) for (const each of [socket, upstream]) each.unpipe().pause()
+    stall(onlyWith = '') {
+      silenced = onlyWith
+      those(onlyWith).forEach(silence)
     },
     cut,
     heal() {
       // What was swallowed is lost, and its connection with it.
-      if (isStalled) cut()
-      isStalled = false
+      if (silenced !== undefined) cut(silenced)
+      silenced = undefined
       refused = undefined
     },
     async close() {
@@ -80,12 +82,12 @@ export async function startProxy(host: string, port: number): Promise<Cable> {
 }
 
 export interface Schema {
-  /** The server, and the same through a proxy. */
+  /** The server, and the same through a cable. */
   readonly url: string
-  through(proxy: Cable): string
+  through(cable: Cable): string
   /** Over a connection of its own. */
   query(text: string, values?: unknown[]): Promise<Record<string, unknown>[]>
-  proxy(): Promise<Cable>
+  cable(): Promise<Cable>
   /** One process of the cluster; closed at the end. */
   open(options?: Partial<PostgresOptions>, url?: string): Promise<PostgresStore>
   drop(): Promise<void>
@@ -102,21 +104,21 @@ export async function makeSchema(): Promise<Schema> {
   await admin.connect()
   await admin.query(`CREATE SCHEMA ${name}; SET search_path = ${name}`)
   const stores: PostgresStore[] = []
-  const proxies: Cable[] = []
+  const cables: Cable[] = []
   const own = new URL(base)
   own.searchParams.set('options', `-c search_path=${name}`)
   return {
     url: own.href,
-    through(proxy) {
+    through(cable) {
       const url = new URL(own)
-      url.host = `127.0.0.1:${proxy.port}`
+      url.host = `127.0.0.1:${cable.port}`
       return url.href
     },
     query: async (text, values = []) => (await admin.query<Record<string, unknown>>(text, values)).rows,
-    async proxy() {
-      const proxy = await startProxy(base.hostname, Number(base.port === '' ? 5432 : base.port))
-      proxies.push(proxy)
-      return proxy
+    async cable() {
+      const cable = await startCable(base.hostname, Number(base.port === '' ? 5432 : base.port))
+      cables.push(cable)
+      return cable
     },
     async open(options = {}, url = own.href) {
       const store = await openPostgres(url, { now: Date.now, onNotice: () => undefined, mayForget: true, ...options })
@@ -124,7 +126,7 @@ export async function makeSchema(): Promise<Schema> {
       return store
     },
     async drop() {
-      for (const proxy of proxies) await proxy.close()
+      for (const cable of cables) await cable.close()
       await Promise.all(stores.map((store) => store.close()))
       await admin.query(`DROP SCHEMA ${name} CASCADE`)
       await admin.end()

@@ -17,11 +17,11 @@ async function openCluster(): Promise<Opening<Given>> {
   const schema = await makeSchema()
   const clock = { offsetMs: 0 }
   const now = () => Date.now() + clock.offsetMs
-  let proxy: Cable
+  let cable: Cable
   let store: PostgresStore
   async function open(): Promise<void> {
-    proxy = await schema.proxy()
-    store = await schema.open({ now }, schema.through(proxy))
+    cable = await schema.cable()
+    store = await schema.open({ now }, schema.through(cable))
   }
   await open()
   return {
@@ -40,7 +40,7 @@ async function openCluster(): Promise<Opening<Given>> {
       await open()
     },
     async crash() {
-      proxy.cut()
+      cable.cut()
       const left = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name LIKE 'heliograph%'`
       await until(async () => (await schema.query(left)).length === 0, 5_000)
