@@ -1,7 +1,7 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Clock, Log, Mark, Ports } from '../core/ports.ts'
+import type { Clock, DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, Turns, Wakes } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { createConsoleSms } from './console/sms.ts'
 import { createClaims } from './memory/claims.ts'
@@ -11,9 +11,22 @@ import { createLinks } from './memory/links.ts'
 import { openSqlite } from './sqlite/index.ts'
 import type { StoreLimits } from './sqlite/store.ts'
 
+export interface Storage {
+  readonly entries: EntryLog
+  readonly rows: InboxRows
+  readonly wakes: Wakes
+  readonly deadLetters: DeadLetters
+  readonly turns: Turns
+  readonly log: Log
+}
+
 export interface Opened {
   readonly ports: Ports
   readonly pendingMarks: readonly Mark[]
+  /** What workers need, where rows are written by them and not by the intake. */
+  readonly storage?: Storage
+  /** Parts that do not answer now. */
+  missing?(): readonly { readonly what: string; readonly why: string }[]
   /** What the store says of itself, for operators. */
   storeFacts(): Record<string, number | string>
   /** What PUBACK rests on, in a sentence. */
@@ -36,13 +49,27 @@ const MOVE_EVERY_MS = 1_000
 const CODES_MAX = 100_000
 const BUCKETS_MAX = 500_000
 
-/** Opens the embedded profile: everything in one process, one SQLite database. */
+/** The profile that the settings choose: the cluster when its engines are named, else the embedded one. */
 export async function openPorts(
   config: Config,
   now: Clock,
   log: Log,
   onFatal: (error: Error) => void,
   overrides: Overrides = {},
+): Promise<Opened> {
+  if (config.redisUrl === undefined) return openEmbedded(config, now, log, onFatal, overrides)
+  // Loaded only where it is needed: drivers take time and memory.
+  const { openCluster } = await import('./open-cluster.ts')
+  return openCluster(config, now, log, onFatal)
+}
+
+/** Everything in one process, one SQLite database. */
+async function openEmbedded(
+  config: Config,
+  now: Clock,
+  log: Log,
+  onFatal: (error: Error) => void,
+  overrides: Overrides,
 ): Promise<Opened> {
   const store = await openSqlite(
     config.dataDir,

@@ -9,7 +9,7 @@ import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plug
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import { startWorkers } from '../workers/index.ts'
+import { startTurns, startWorkers } from '../workers/index.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { accept, onReady } from './guard.ts'
 import { end, endGently, type Guard, type Guards } from './guarded.ts'
@@ -133,8 +133,10 @@ export async function startServer(
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
   }
   const stopWorkers = startWorkers(opened.ports)
+  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage) : undefined
   const stop = async (): Promise<void> => {
     plugins.stop()
+    await stopTurns?.()
     await stopWorkers()
     await engine.close()
     await opened.close()

@@ -161,6 +161,54 @@ const rows = {
     fallback: String(limits.connectionsPerAddressMax),
     about: 'Connections of one address.',
   },
+  redisUrl: {
+    env: 'REDIS_URL',
+    type: 'secret',
+    fallback: '',
+    about: 'redis://host:port of the cluster profile, appendonly yes and appendfsync always. Unset: the embedded profile.',
+  },
+  databaseUrl: {
+    env: 'DATABASE_URL',
+    type: 'secret',
+    fallback: '',
+    about: 'postgres://user:password@host:port/name of the cluster profile.',
+  },
+  cassandraContactPoints: {
+    env: 'CASSANDRA_CONTACT_POINTS',
+    type: 'text',
+    fallback: '',
+    about: 'host:port of nodes of Cassandra, separated by commas: the inboxes of the cluster profile.',
+  },
+  cassandraLocalDataCenter: {
+    env: 'CASSANDRA_LOCAL_DATA_CENTER',
+    type: 'text',
+    fallback: 'datacenter1',
+    about: 'Data center of Cassandra that this process talks to.',
+  },
+  cassandraKeyspace: {
+    env: 'CASSANDRA_KEYSPACE',
+    type: 'text',
+    fallback: 'heliograph',
+    about: 'Keyspace of Cassandra; it is made when it is not there.',
+  },
+  cassandraReplicas: {
+    env: 'CASSANDRA_REPLICAS',
+    type: 'count',
+    fallback: '3',
+    about: 'Copies of a row in Cassandra: 3, or 1 where one node is all there is.',
+  },
+  shards: {
+    env: 'SHARDS',
+    type: 'count',
+    fallback: '8',
+    about: 'Shards of the intake of the cluster profile; fixed at the first start.',
+  },
+  workersInline: {
+    env: 'WORKERS_INLINE',
+    type: 'flag',
+    fallback: 'yes',
+    about: 'no: this broker takes no turns of the cluster profile; `npm run worker` does.',
+  },
   nodeName: { env: 'NODE_NAME', type: 'text', fallback: 'one', about: 'Name of this process under ops/node/.' },
 } as const satisfies Record<string, Row>
 
@@ -229,6 +277,14 @@ function check(config: Config): void {
         `${name} is ${host}, where anybody can listen in; use TLS, or say MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes.`,
       )
     }
+  }
+  const engines = [config.redisUrl, config.databaseUrl, config.cassandraContactPoints || undefined]
+  const set = engines.filter((engine) => engine !== undefined).length
+  if (set !== 0 && set !== engines.length) {
+    throw new ConfigFault('REDIS_URL, DATABASE_URL and CASSANDRA_CONTACT_POINTS go together; set all of them or none.')
+  }
+  if (config.cassandraReplicas !== 1 && config.cassandraReplicas !== 3) {
+    throw new ConfigFault(`CASSANDRA_REPLICAS is ${config.cassandraReplicas}; give 1 or 3.`)
   }
   if (config.windowRows > limits.windowRowsMax) {
     throw new ConfigFault(`WINDOW_ROWS is ${config.windowRows}; at most ${limits.windowRowsMax} fit.`)

@@ -161,6 +161,11 @@ export interface Backlog {
 export interface Claims {
   /** Takes the device over: the previous holder's `onLost` is called before this returns. Gives the epoch. */
   claim(device: string, holder: ClaimHolder): number
+  /**
+   * Resolves when all nodes know of the claim and who had the device elsewhere is being told: whoever writes a row after
+   * that finds this node, and whoever reads after that finds what was written before. Rejects when the store is down.
+   */
+  known(device: string, epoch: number): Promise<void>
   /** Gives the claim back if it still has this epoch. */
   release(device: string, epoch: number): void
   /** Wakes the device's connection with a row that is durable. False when no connection is claimed. */
@@ -168,6 +173,30 @@ export interface Claims {
   /** Ends the device's connection, e.g. because its token was revoked. */
   evict(device: string, reason: DisconnectReason): void
 }
+/** How a worker tells the nodes of rows that it has written. Droppable: the inbox is the truth. */
+export interface Wakes {
+  /** These devices have rows up to a seq. Resolves when that was handed over; who is not connected is left out. */
+  hand(rows: ReadonlyMap<string, number>): Promise<void>
+}
+
+/** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */
+export interface DeadLetters {
+  /** Durable when it resolves. Idempotent for (shard, seq). */
+  put(envelope: Envelope, reason: string): Promise<void>
+  count(): Promise<number>
+}
+
+/** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
+export interface Turns {
+  /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
+  nudge(shard: number): void
+  /**
+   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork` with
+   * whether there is any: asked of all shards often, for nudges that were lost.
+   */
+  work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>
+}
+
 export interface ClaimHolder {
   onWake(row: Row): void
   onLost(reason: DisconnectReason): void

@@ -1,12 +1,25 @@
 /**
  * Redis of a cluster: the intake and what its workers read, the state of devices, and what all nodes share of
- * registering. Two connections, so that a worker's long answers do not hold up a PUBACK.
+ * registering. Three connections: a worker's long answers do not hold up a PUBACK, and one waits for wakes.
  */
 import { randomBytes } from 'node:crypto'
-import type { Clock, Codes, DeviceStates, EntryLog, Intake, Limiter, Links } from '../../core/ports.ts'
+import type {
+  Claims,
+  Clock,
+  Codes,
+  DeadLetters,
+  DeviceStates,
+  EntryLog,
+  Intake,
+  Limiter,
+  Links,
+  Wakes,
+} from '../../core/ports.ts'
 import { checkServer } from './check.ts'
+import { createSharedClaims, type OnWake } from './claims.ts'
 import { createCodes } from './codes.ts'
 import { type ConnectionLimits, connectionLimits, openLink } from './connection.ts'
+import { createDeadLetters } from './dead-letters.ts'
 import { createDeviceStates } from './device-states.ts'
 import { createEntryLog } from './entry-log.ts'
 import { createIntake, type IntakeLimits, intakeLimits } from './intake.ts'
@@ -20,6 +33,9 @@ export interface RedisOptions {
   readonly intake?: Partial<IntakeLimits>
   readonly connection?: Partial<ConnectionLimits>
   readonly codesMax?: number
+  /** Name of this process among those that share the server: of its own for each start. */
+  readonly node?: string
+  readonly onWake?: OnWake
   readonly bucketsMax?: number
   /** Added to the server's time by codes, links and limiter: tests move it. */
   readonly clockOffsetMs?: () => number
@@ -29,6 +45,9 @@ export interface OpenedRedis {
   readonly intake: Intake
   readonly entries: EntryLog
   readonly devices: DeviceStates
+  readonly claims: Claims
+  readonly wakes: Wakes
+  readonly deadLetters: DeadLetters
   readonly codes: Codes
   readonly links: Links
   readonly limiter: Limiter
@@ -66,6 +85,13 @@ export async function openRedis(
     link.close()
     throw error
   })
+  const listening = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
+    link.close()
+    ofIntake.close()
+    throw error
+  })
+  const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
+  const shared = createSharedClaims(link, listening, prefix, node, options.onWake ?? (() => undefined))
   const seen = Array.from({ length: of.shards }, () => 0)
   const pressure = watchPressure(link, prefix)
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
@@ -76,18 +102,23 @@ export async function openRedis(
     intake,
     entries,
     devices: createDeviceStates(link, prefix, of.shards),
+    claims: shared.claims,
+    wakes: shared.wakes,
+    deadLetters: createDeadLetters(link, prefix),
     codes: createCodes(link, prefix, options.codesMax ?? CODES_MAX, clockOffsetMs),
     links,
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
     promise,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     setFull: (device, isFull) => pressure.setFull(device, isFull),
-    facts: () => ({ ...pressure.facts(), ...intake.facts() }),
+    facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.devices() }),
     close() {
       pressure.stop()
       links.stop()
+      shared.stop()
       intake.close()
       ofIntake.close()
+      listening.close()
       link.close()
     },
   }

@@ -1,0 +1,111 @@
+/**
+ * The cluster profile (DATA-PLANE.md, D): Redis takes in, remembers devices and wakes; workers write rows to Cassandra;
+ * PostgreSQL knows the accounts. Any number of these processes share them.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Config, Secret } from '../core/config.ts'
+import { createInboxView } from '../core/inbox-view.ts'
+import { createLowWatermark } from '../core/low-watermark.ts'
+import { type Clock, type Intake, type Log, ROW_FRAME } from '../core/ports.ts'
+import { openTurns } from './bullmq/turns.ts'
+import { openCassandra } from './cassandra/index.ts'
+import { createConsoleSms } from './console/sms.ts'
+import type { Opened } from './open.ts'
+import { openPostgres } from './postgres/index.ts'
+import { KEY_PREFIX } from './redis/keys.ts'
+import { openRedis } from './redis/index.ts'
+
+const BOOT_BYTES = 6
+
+const reveal = (secret: Secret | undefined): string => secret?.reveal() ?? ''
+
+/** Wakes a device at once when its rows can be read, else as soon as they can; one waiting call for each device. */
+function createWaker(watermark: ReturnType<typeof createLowWatermark>, wake: (device: string, seq: number) => void) {
+  const wanted = new Map<string, number>()
+  function look(device: string): void {
+    watermark.onceReadable(wanted.get(device) ?? 0, () => {
+      const seq = wanted.get(device) ?? 0
+      wake(device, seq)
+      // More came meanwhile: what could be read is on its way, the rest follows.
+      if (seq > watermark.value()) look(device)
+      else wanted.delete(device)
+    })
+  }
+  return (device: string, seq: number): void => {
+    const before = wanted.get(device)
+    if (before === undefined && seq <= watermark.value()) return wake(device, seq)
+    wanted.set(device, Math.max(before ?? 0, seq))
+    if (before === undefined) look(device)
+  }
+}
+
+/** Opens everything, or nothing: rejects with a sentence that says what to do. */
+export async function openCluster(config: Config, now: Clock, log: Log, onFatal: (error: Error) => void): Promise<Opened> {
+  const warn = (text: string, facts: object = {}): void => log.warn(facts, text)
+  const node = `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`
+  const closers: (() => unknown)[] = []
+  const close = async (): Promise<void> => {
+    for (const each of closers.reverse()) await each()
+  }
+  try {
+    let onWake: (device: string, seq: number) => void = () => undefined
+    const url = reveal(config.redisUrl)
+    const redis = await openRedis(url, now, warn, {
+      intake: { shards: config.shards },
+      node,
+      onWake: (device, seq) => onWake(device, seq),
+    })
+    closers.push(() => redis.close())
+    const database = await openPostgres(reveal(config.databaseUrl), { now, onNotice: warn })
+    closers.push(() => database.close())
+    const cassandra = await openCassandra(
+      {
+        contactPoints: config.cassandraContactPoints.split(',').map((each) => each.trim()),
+        localDataCenter: config.cassandraLocalDataCenter,
+        keyspace: config.cassandraKeyspace,
+        replication: config.cassandraReplicas === 1 ? 1 : 3,
+        migrate: true,
+      },
+      log,
+      onFatal,
+    )
+    closers.push(() => cassandra.close())
+    const { turns, nudges, close: closeTurns } = openTurns({ url, prefix: KEY_PREFIX, shards: config.shards }, log)
+    closers.push(closeTurns)
+    const watermark = createLowWatermark(redis.entries, config.shards)
+    closers.push(() => watermark.stop())
+    const view = createInboxView(cassandra.rows, redis.devices, watermark, log)
+    closers.push(() => view.stop())
+    onWake = createWaker(watermark, (device, seq) => {
+      const row = { device, seq, sub: 0, kind: ROW_FRAME, peer: '', expiresMs: 0, source: undefined, start: 0, end: 0 }
+      redis.claims.wake(device, row)
+    })
+    const intake: Intake = {
+      ...redis.intake,
+      async append(shard, batch) {
+        await redis.intake.append(shard, batch)
+        turns.nudge(shard)
+      },
+    }
+    const { codes, links, limiter, claims, wakes, entries, deadLetters } = redis
+    const { accounts, keys, directory } = database
+    const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox }
+    const sms = createConsoleSms(config.dataDir, now, log)
+    return {
+      ports: { ...shared, backlog: cassandra.backlog, sms, now, log },
+      storage: { entries, rows: cassandra.rows, wakes, deadLetters, turns, log },
+      pendingMarks: [],
+      storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: nudges() }),
+      missing: () => [
+        ...(redis.isUsable() ? [] : [{ what: 'redis', why: 'storage_unavailable' }]),
+        ...(cassandra.down() === undefined ? [] : [{ what: 'cassandra', why: 'storage_unavailable' }]),
+        ...(database.facts().isAnswering ? [] : [{ what: 'postgres', why: 'storage_unavailable' }]),
+      ],
+      promise: `${redis.promise}; ${cassandra.promise}`,
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
