@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { Config, Secret } from '../core/config.ts'
 import { createInboxView } from '../core/inbox-view.ts'
 import { createLowWatermark } from '../core/low-watermark.ts'
-import { type Clock, type Intake, type Log, ROW_FRAME } from '../core/ports.ts'
+import { type Clock, type Intake, type Log, ROW_FRAME, type Row } from '../core/ports.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
@@ -77,7 +77,8 @@ export async function openCluster(config: Config, now: Clock, log: Log, onFatal:
     const view = createInboxView(cassandra.rows, redis.devices, watermark, log)
     closers.push(() => view.stop())
     onWake = createWaker(watermark, (device, seq) => {
-      const row = { device, seq, sub: 0, kind: ROW_FRAME, peer: '', expiresMs: 0, source: undefined, start: 0, end: 0 }
+      const kind = ROW_FRAME as Row['kind']
+      const row = { device, seq, sub: 0, kind, peer: '', expiresMs: 0, source: undefined, start: 0, end: 0 }
       redis.claims.wake(device, row)
     })
     const intake: Intake = {

@@ -198,7 +198,7 @@ const rows = {
     about: 'Copies of a row in Cassandra: 3, or 1 where one node is all there is.',
   },
   shards: {
-    env: 'SHARDS',
+    env: 'INTAKE_SHARDS',
     type: 'count',
     fallback: '8',
     about: 'Shards of the intake of the cluster profile; fixed at the first start.',

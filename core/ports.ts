@@ -7,7 +7,16 @@ import type { Envelope, IntakeFault } from './envelope.ts'
 import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
 import type { InboxState, Mark, Row } from './row.ts'
 
-export type { DeviceStates, Entry, EntryLog } from './entry-log.ts'
+export {
+  type DeadLetters,
+  type DeviceStates,
+  type Entry,
+  type EntryLog,
+  type InboxRows,
+  StoreDownFault,
+  type Turns,
+  type Wakes,
+} from './cluster.ts'
 export {
   type Accounts,
   type Codes,
@@ -29,7 +38,16 @@ export {
   type SignedPrekey,
   type Sms,
 } from './people.ts'
-export { type InboxState, type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
+export {
+  type InboxCursor,
+  type InboxState,
+  type Mark,
+  type Position,
+  type RequestRecord,
+  ROW_FRAME,
+  ROW_MARK,
+  type Row,
+} from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
 
@@ -153,7 +171,10 @@ export interface Inbox {
 
 /** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
 export interface Backlog {
-  /** The first device behind `device` in the order of ids, '' being in front of all; undefined behind the last one. */
+  /**
+   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind the
+   * last one. Every device with rows that wait is named; one that has none any more may be.
+   */
   deviceAfter(device: string): Promise<string | undefined>
 }
 
@@ -173,30 +194,6 @@ export interface Claims {
   /** Ends the device's connection, e.g. because its token was revoked. */
   evict(device: string, reason: DisconnectReason): void
 }
-/** How a worker tells the nodes of rows that it has written. Droppable: the inbox is the truth. */
-export interface Wakes {
-  /** These devices have rows up to a seq. Resolves when that was handed over; who is not connected is left out. */
-  hand(rows: ReadonlyMap<string, number>): Promise<void>
-}
-
-/** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */
-export interface DeadLetters {
-  /** Durable when it resolves. Idempotent for (shard, seq). */
-  put(envelope: Envelope, reason: string): Promise<void>
-  count(): Promise<number>
-}
-
-/** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
-export interface Turns {
-  /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
-  nudge(shard: number): void
-  /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork` with
-   * whether there is any: asked of all shards often, for nudges that were lost.
-   */
-  work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>
-}
-
 export interface ClaimHolder {
   onWake(row: Row): void
   onLost(reason: DisconnectReason): void
