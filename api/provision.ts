@@ -158,6 +158,9 @@ async function ownerOf(
   return { user }
 }
 
+const notService = (handle: string): ProblemFault =>
+  new ProblemFault('conflict', `@${handle} is no service account; choose another \`owner\`.`)
+
 async function personOf(directory: Directory, text: string): Promise<Account> {
   const user = parseUuid(text)
   const account = user && (await directory.account(user))
@@ -177,7 +180,9 @@ async function draftOf(
   const draft: Draft = { accounts: [], devices: [], made: [] }
   const registrationId = () => request.registrationId ?? 1 + randomInt(REGISTRATION_ID_MAX)
   if (kind === 'thing') {
-    const { user: owner } = await ownerOf(directory, draft, request.owner ?? DEFAULT_OWNER)
+    const { user: owner, known } = await ownerOf(directory, draft, request.owner ?? DEFAULT_OWNER)
+    // A person may own things, but only when that was said.
+    if (request.owner === undefined && known?.kind === 'person') throw notService(DEFAULT_OWNER)
     for (const id of ids) {
       const user = freshUser('thing')
       draft.accounts.push({ user, kind, handle: undefined, owner })
@@ -186,9 +191,7 @@ async function draftOf(
   } else if (kind === 'service') {
     const handle = request.owner ?? DEFAULT_OWNER
     const { user, known } = await ownerOf(directory, draft, handle)
-    if (known !== undefined && known.kind !== 'service') {
-      throw new ProblemFault('conflict', `@${handle} is no service account; choose another \`owner\`.`)
-    }
+    if (known !== undefined && known.kind !== 'service') throw notService(handle)
     const numbers = numbersOf(known, count, attempt.numbersAbove)
     ids.forEach((id, i) => void addDevice(draft, id, user, numbers[i] as number, 0, numbered))
   } else if (request.user !== undefined) {

@@ -18,6 +18,7 @@ import { hashOfToken } from './bearer.ts'
 import { addressOf, HOUR_MS, limitTo } from './limit.ts'
 import { deviceProperties, type FreshDevice, freshDevice, numbersFull, session, sessionOf } from './new-device.ts'
 import { ProblemFault } from './problem.ts'
+import { DEFAULT_OWNER } from './provision.ts'
 import { phoneKeyOf, phoneOf } from './registrations.ts'
 import { endDevices, tellDevices } from './revoke.ts'
 import { type Bounds, closed, handle, name, phone, problems } from './shapes.ts'
@@ -126,9 +127,9 @@ async function beginByCode(
   try {
     return await begin(ports, phoneHashOf(phoneKey, number), fresh, asked.handle)
   } catch (error) {
-    if (!(error instanceof ConflictFault) || error.taken !== 'handle') throw error
     // The code was right, and nothing was done: it is as good as before, with its tries and its end, and no better.
     await ports.codes.giveBack(key, codeHash, spent)
+    if (!(error instanceof ConflictFault) || error.taken !== 'handle') throw error
     throw new ProblemFault('conflict', `@${asked.handle} is taken; choose another handle. The code is still good.`)
   }
 }
@@ -177,6 +178,8 @@ export function sessionRoutes(app: App, parts: SessionParts): void {
       if (!isLink && !isCode) {
         throw new ProblemFault('malformed', 'Send `phone` and `code`, with a `handle` if you like, or `linkToken`.')
       }
+      // Whoever had it would own every thing that is provisioned without an owner's name.
+      if (wanted === DEFAULT_OWNER) throw new ProblemFault('conflict', `@${wanted} is taken; choose another handle.`)
       const fresh = freshDevice(request.body)
       const tries = bounds.codeTriesPerAddressPerHourMax
       const often = 'Too many codes were tried from here; wait.'

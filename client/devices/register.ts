@@ -85,17 +85,18 @@ export interface Enrolment {
 }
 
 export function createEnrolment(store: Store, account: Account, api: Api, now: () => number): Enrolment {
-  async function newDevice() {
+  /** `isOwn` false: the identity is that of another device, and must not become another account's when this fails. */
+  async function newDevice(isOwn: boolean) {
     account.registrationId = randomInt(1, REGISTRATION_ID_MAX + 1)
     const keys = await store.turn(() => {
-      keepNextIdentity(store, account.identity)
+      if (isOwn) keepNextIdentity(store, account.identity)
       return makeAll(store, account.identity, now())
     })
     return { identityKey: account.identity.publicKey.serialize(), registrationId: account.registrationId, keys }
   }
   return {
     async enrol(admission, isPrimary, user) {
-      const device = await newDevice()
+      const device = await newDevice(user === undefined)
       const session = await once((key) => api.beginSession(admission, device, key))
       if (user !== undefined && session.user !== user) {
         throw new ApiFault('bad_answer', 'The server made this a device of another account than the link names.')
@@ -108,7 +109,7 @@ export function createEnrolment(store: Store, account: Account, api: Api, now: (
       const { identity, registrationId } = account
       account.identity = nextIdentity(store)
       try {
-        const device = await newDevice()
+        const device = await newDevice(true)
         await take(store, account, await once((key) => api.replaceIdentity(device, key)))
       } catch (error) {
         Object.assign(account, { identity, registrationId })

@@ -60,7 +60,7 @@ function onError({ context, outbox }: State, turn: Turn, delivery: Delivery): vo
   if (done === undefined) return
   const { peer, user, holdMs, added, removed } = done
   turn.after(() => {
-    if (holdMs > 0) outbox.hold(peer, holdMs)
+    if (holdMs > 0) outbox.hold(user, holdMs)
     if (added.length + removed.length > 0) context.emit('devicesChanged', { user, added, removed })
     context.emit('status', { peer })
     outbox.wake()

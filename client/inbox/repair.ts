@@ -12,11 +12,11 @@ import { devicesOf, setDevices } from '../store/device-lists.ts'
 /** What is to be done and said after the commit. */
 export interface Repair {
   readonly peer: string
-  /** Nothing for this peer for so long. */
+  /** Nothing for `user` for so long. */
   readonly holdMs: number
   readonly added: readonly number[]
   readonly removed: readonly number[]
-  /** Whose list it was. */
+  /** Whose list it was, or who it was for. */
   readonly user: string
 }
 
@@ -79,11 +79,11 @@ export function repair(context: Context, error: WireError): Repair | undefined {
   if (code === 'stamp_behind') return done
   if (code === 'devices_stale') return onStale(context, row, error)
   if (error.retry === RETRY_LATER) {
-    const holdMs = Math.max(1, error.retryInS) * 1_000
-    requeue(context.store, row.row, context.now() + holdMs)
+    // Its peer waits, and not the row: after a restart those behind it would overtake it.
+    requeue(context.store, row.row)
     // Waiting is no round of repairing.
     context.store.run('UPDATE outbox SET rounds = ? WHERE row = ?', row.rounds, row.row)
-    return { ...done, holdMs }
+    return { ...done, user: row.onlyUser || row.peer, holdMs: Math.max(1, error.retryInS) * 1_000 }
   }
   if (error.retry === RETRY_REPAIR && row.rounds < ROUNDS_MAX) requeue(context.store, row.row)
   else failRequest(context.store, row.row, code === undefined ? 'refused' : clientCodeOf(code))

@@ -2,7 +2,8 @@
 
 export interface Holds {
   has(peer: string): boolean
-  isEmpty(): boolean
+  /** All that are held now. */
+  peers(): string[]
   /** For so long; Infinity: until `release`. */
   put(peer: string, ms: number): void
   release(peer: string): void
@@ -13,7 +14,7 @@ export interface Holds {
 }
 
 export function createHolds(now: () => number, wake: () => void): Holds {
-  const until = new Map<string, number>()
+  const held = new Map<string, { readonly sinceMs: number; readonly ms: number }>()
   let timer: NodeJS.Timeout | undefined
   let dueMs = Number.POSITIVE_INFINITY
   let isStopped = false
@@ -29,20 +30,25 @@ export function createHolds(now: () => number, wake: () => void): Holds {
     }, ms).unref()
   }
 
+  function has(peer: string): boolean {
+    const hold = held.get(peer)
+    if (hold === undefined) return false
+    if (hold.ms === Number.POSITIVE_INFINITY) return true
+    const passedMs = now() - hold.sinceMs
+    // A clock that was put right meanwhile, perhaps by years, ends it.
+    if (passedMs >= 0 && passedMs < hold.ms) return true
+    held.delete(peer)
+    return false
+  }
+
   return {
-    has(peer) {
-      const end = until.get(peer)
-      if (end === undefined) return false
-      if (end > now()) return true
-      until.delete(peer)
-      return false
-    },
-    isEmpty: () => until.size === 0,
+    has,
+    peers: () => [...held.keys()].filter(has),
     put(peer, ms) {
-      until.set(peer, now() + ms)
+      held.set(peer, { sinceMs: now(), ms })
       wakeIn(ms)
     },
-    release: (peer) => void until.delete(peer),
+    release: (peer) => void held.delete(peer),
     wakeIn,
     isWaking: () => dueMs !== Number.POSITIVE_INFINITY,
     stop() {

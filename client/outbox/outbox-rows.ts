@@ -83,11 +83,17 @@ export function outboxRow(row: Columns): OutboxRow {
 }
 
 const QUEUED_ROWS = `SELECT row, peer, scope, only_user, only_device, rounds, made_ms, plaintext FROM outbox
-  WHERE state = ${QUEUED} AND due_ms <= ? ORDER BY row LIMIT ?`
+  WHERE state = ${QUEUED}`
+const OF_OTHERS = "AND coalesce(nullif(only_user, ''), peer) NOT IN (SELECT value FROM json_each(?))"
+const IN_ORDER = 'ORDER BY row LIMIT ?'
 
-/** The first ones that are due, in order. Reads what is committed. */
-export function queuedRows({ store, now }: Context, limit: number): QueuedRow[] {
-  return store.peek(QUEUED_ROWS, now(), limit).map(queuedRow)
+/** The first ones that are not for one of `held`, in order. Reads what is committed. */
+export function queuedRows({ store }: Context, limit: number, held: readonly string[]): QueuedRow[] {
+  const rows =
+    held.length === 0
+      ? store.peek(`${QUEUED_ROWS} ${IN_ORDER}`, limit)
+      : store.peek(`${QUEUED_ROWS} ${OF_OTHERS} ${IN_ORDER}`, JSON.stringify(held), limit)
+  return rows.map(queuedRow)
 }
 
 /** In a turn. */
@@ -132,12 +138,8 @@ function readContent(store: Store, row: number): Buffer | undefined {
 }
 
 /** Puts a request back to be encrypted anew. In a turn. */
-export function requeue(store: Store, row: number, dueMs = 0): void {
-  store.run(
-    'UPDATE outbox SET state = 0, stamp = 0, request = NULL, rounds = rounds + 1, due_ms = ? WHERE row = ?',
-    dueMs,
-    row,
-  )
+export function requeue(store: Store, row: number): void {
+  store.run('UPDATE outbox SET state = 0, stamp = 0, request = NULL, rounds = rounds + 1 WHERE row = ?', row)
 }
 
 /** Gives a request up, and says so at its message. In a turn. */

@@ -32,8 +32,6 @@ export interface Outbox {
   stop(): Promise<void>
 }
 
-/** Rows looked at, so that a peer who is held does not hide the others. */
-const LOOK_ROWS_MAX = 1_000
 const RETRY_MS = 5_000
 const ROUNDS_MAX = 5
 
@@ -64,11 +62,8 @@ function publish(state: State, { stamp, request }: Encrypted): void {
   state.transport().publish(request, stamp)
 }
 
-function nextRows(state: State, count: number): QueuedRow[] {
-  const look = state.holds.isEmpty() ? count : LOOK_ROWS_MAX
-  const rows = queuedRows(state.context, look)
-  return rows.filter(({ peer, onlyUser }) => !state.holds.has(onlyUser || peer)).slice(0, count)
-}
+/** Rows of a peer who is held, however many they are, do not hide those of others. */
+const nextRows = ({ context, holds }: State, count: number): QueuedRow[] => queuedRows(context, count, holds.peers())
 
 /** Of a server that gives false keys the user has to hear. */
 function tellFalse(context: Context, { code, message }: ApiFault): void {

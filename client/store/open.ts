@@ -121,7 +121,7 @@ function preparer(db: DatabaseSync): (sql: string) => StatementSync {
 export function openStore(folder: string, unlock: Unlock, pragmas = ''): Store {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const file = join(folder, DATABASE)
-  const giveBack = lockDatabase(file)
+  const giveBack = lockOf(file)
   let db: DatabaseSync | undefined
   try {
     db = openDatabase(file, pragmas)
@@ -130,7 +130,16 @@ export function openStore(folder: string, unlock: Unlock, pragmas = ''): Store {
   } catch (error) {
     db?.close()
     giveBack()
-    throw error
+    throw faultOf(error)
+  }
+}
+
+/** Taking it needs a file, for which there may be no room. */
+function lockOf(file: string): () => void {
+  try {
+    return lockDatabase(file)
+  } catch (error) {
+    throw faultOf(error)
   }
 }
 
@@ -223,8 +232,10 @@ function storeOn(db: DatabaseSync, reader: DatabaseSync, vault: Vault, folder: s
     turns.isClosed = true
     if (!db.isOpen) return
     if (db.isTransaction) db.exec('ROLLBACK')
-    db.close()
+    // The writer last: who closes last moves the WAL into the database and removes it, and a reader cannot. What was
+    // overwritten, such as keys that were used up, would stay in the WAL.
     reader.close()
+    db.close()
     giveBack()
   }
   const turn: Store['turn'] = (work) => {

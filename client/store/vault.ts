@@ -12,7 +12,7 @@ import {
   randomFillSync,
   scryptSync,
 } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { ClientFault } from '../faults.ts'
 
 const KEY_BYTES = 32
@@ -71,13 +71,21 @@ function open(key: Uint8Array | KeyObject, label: string, sealed: Uint8Array): B
   }
 }
 
+/** The disk is full: half a key would open nothing, and stand in the way of the next try. */
+function withoutHalf(path: string, error: NodeJS.ErrnoException): Error {
+  if (error.code !== 'ENOSPC') return error
+  rmSync(path, { force: true })
+  return new ClientFault('disk_full', `The key file ${path} cannot be written; free some space.`)
+}
+
 function fileKey(path: string, isNew: boolean): Buffer {
   // `wx`: a key that is there is never written over.
   if (isNew) {
     try {
-      writeFileSync(path, randomBytes(KEY_BYTES), { mode: 0o600, flag: 'wx' })
+      // Synced: the database is, and is worth nothing without it.
+      writeFileSync(path, randomBytes(KEY_BYTES), { mode: 0o600, flag: 'wx', flush: true })
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw withoutHalf(path, error as NodeJS.ErrnoException)
     }
   }
   let key: Buffer

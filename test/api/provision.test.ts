@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ID_BYTES, newUserId } from '../../topics/ids.ts'
 import { limits } from '../../topics/limits.ts'
 import { assertProblem, type MadeDevice, startTestNode, type TestNode } from './node.ts'
 
@@ -92,6 +94,17 @@ describe('provisioning', () => {
     }
     const [service] = await test.make({ kind: 'service', ids: ['orchardsvc'], owner: 'orchard' })
     assert.equal((await test.ask(`${DEVICES}/${service?.device}`)).body['handle'], 'orchard')
+  })
+
+  it('gives things to a person only when it is asked to: nobody gets them who took the name before', async () => {
+    const other = await startTestNode()
+    const { directory } = other.node.server.opened.ports
+    const user = newUserId('person', randomBytes(ID_BYTES))
+    await directory.create([{ user, kind: 'person', handle: 'fleet', owner: undefined }], [])
+    assert.match(assertProblem(await other.ask(DEVICES, { kind: 'thing' }), 409, 'conflict'), /owner/)
+    const [thing] = await other.make({ kind: 'thing', owner: 'fleet' })
+    assert.equal((await other.ask(`${DEVICES}/${thing?.device}`)).body['owner'], 'fleet')
+    await other.stop()
   })
 
   it('gives everyone different ids when many ask for the same prefix at once', async () => {

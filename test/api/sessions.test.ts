@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { Buffer } from 'node:buffer'
+import { IntakeFault } from '../../core/envelope.ts'
 import { decodeDelivery } from '../../topics/codec.ts'
 import { parseUuid } from '../../topics/ids.ts'
 import { limits } from '../../topics/limits.ts'
@@ -175,6 +176,29 @@ describe('POST /v1/sessions', () => {
     assertProblem(await begin({ phone, code: later, handle: 'ann', ...body }), 409, 'conflict')
     test.clock.offsetMs += 5_000
     assertProblem(await begin({ phone, code: later, ...body }), 401, 'code_wrong')
+  })
+
+  it('takes the same code, under the same Idempotency-Key, when the store could not write at first', async () => {
+    const { accounts } = test.node.server.opened.ports
+    const { register: write } = accounts
+    const body = { phone: ANN, code: await askCode(test, ANN), handle: 'ann', ...makeKeys().body }
+    const ask = () => call(test.url, 'POST', SESSIONS, { body, headers: { 'idempotency-key': 'of-ann' } })
+    accounts.register = async () => {
+      throw new IntakeFault('disk_full', 'no room')
+    }
+    for (let i = 0; i < limits.codeTriesMax + 1; i++) assertProblem(await ask(), 507, 'disk_full')
+    accounts.register = write
+    const made = await ask()
+    assert.deepEqual([made.status, made.body['handle'], made.body['number']], [201, 'ann', 1])
+    assert.deepEqual((await ask()).body, made.body)
+    // Spent now, for every other request.
+    assertProblem(await begin(body), 401, 'code_wrong')
+  })
+
+  it('gives nobody the handle that owns what is provisioned without an owner, and spends no code on it', async () => {
+    const body = { phone: ANN, code: await askCode(test, ANN), ...makeKeys().body }
+    assertProblem(await begin({ ...body, handle: 'fleet' }), 409, 'conflict')
+    assert.equal((await begin({ ...body, handle: 'fleet2' })).status, 201)
   })
 
   it('takes two persons who want one handle at once, and gives it to one of them', async () => {
