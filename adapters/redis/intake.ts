@@ -200,9 +200,16 @@ export function createIntake(
     return isWaitedFor ? replies : replies.map((reply) => (reply instanceof Error ? reply : withoutReplicas()))
   }
 
+  /** The server knows nothing of this name's batches, or of later ones than this node does. */
+  function rename(lane: Lane): void {
+    lane.boot = newBoot()
+    lane.number = 1
+  }
+
   function takeReply(lane: Lane, sending: Sending, reply: Error | Buffer | undefined): void {
     if (!(reply instanceof Error)) return reply && takeAnswer(lane, sending, reply)
     const code = reply.message.split(' ', 1)[0]
+    if (code === 'STALE') rename(lane)
     if (code === 'NOSCRIPT' && !sending.isUnknown) return
     // Told by the server at the first try: nothing is stored. Else an earlier try may have been, or still be on its way.
     const isKnown = reply.name === 'ReplyError' && !sending.isUnknown && code !== 'NOSCRIPT'
@@ -219,10 +226,8 @@ export function createIntake(
       lane.sending = undefined
       return settle(sending.calls, undefined)
     }
-    if (kind === REPLY_FORGOTTEN) {
-      lane.boot = newBoot()
-      lane.number = 1
-    } else if (kind === REPLY_OVERLOADED && !sending.isUnknown) {
+    if (kind === REPLY_FORGOTTEN) rename(lane)
+    else if (kind === REPLY_OVERLOADED && !sending.isUnknown) {
       refuse(lane, sending.calls, new IntakeFault('overloaded', 'too many entries of this shard are not done'))
     }
   }

@@ -19,7 +19,7 @@ import { isSeqAhead } from '../../core/sequence.ts'
 import { SEQ_PER_MS, seqFromMs } from '../../topics/ids.ts'
 import { limits } from '../../topics/limits.ts'
 import { append, envelope, markEnvelope } from '../ports/envelopes.ts'
-import { allEntries, allTexts, openScene, type Proxy, type Scene, startProxy, until } from './redis-scene.ts'
+import { allEntries, allTexts, type LossyProxy, openScene, type Scene, startProxy, until } from './redis-scene.ts'
 
 const HOUR_MS = 3_600_000
 const WAITING_MAX = 3
@@ -274,7 +274,7 @@ describe('the intake on Redis', () => {
   })
 
   describe('a batch whose answer was lost', () => {
-    let proxy: Proxy
+    let proxy: LossyProxy
     beforeEach(async () => {
       proxy = await startProxy(scene.url)
     })
@@ -319,6 +319,19 @@ describe('the intake on Redis', () => {
       node.close()
       await Promise.all([lost, behind])
       assert.deepEqual(await allTexts(await scene.node()), ['the lost one'])
+    })
+
+    it('is refused, and not stored, when a later one of the same name came before it; the next one is taken', async () => {
+      const node = await scene.node()
+      await append(node.intake, request(1))
+      const [key = ''] = await scene.redis.keys(`${scene.prefix}{s0}:node:*`)
+      const kept = await scene.redis.getBuffer(key)
+      assert.ok(kept)
+      kept.writeDoubleLE(9, 0)
+      await scene.redis.set(key, kept)
+      await assert.rejects(node.intake.append(0, [request(2)]), isFault('storage_unavailable'))
+      assert.equal((await append(node.intake, request(2))).verdict, VERDICT_NEW)
+      assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
     })
 
     it('takes a new name when the server has forgotten the node, and loses nothing', async () => {

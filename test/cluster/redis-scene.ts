@@ -121,7 +121,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-export interface Proxy {
+export interface LossyProxy {
   readonly url: string
   /** How many answers were lost. */
   lost(): number
@@ -133,7 +133,7 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function startProxy(to: string): Promise<Proxy> {
+export async function startProxy(to: string): Promise<LossyProxy> {
   const target = new URL(to)
   const sockets = new Set<Socket>()
   let marker: string | undefined
