@@ -240,6 +240,31 @@ describe('the intake on Redis', () => {
     assert.deepEqual(sizes, [3, 2, 9, 1])
   })
 
+  it('bounds what joins a batch by its bytes too', async () => {
+    const { intake, entries } = await scene.node({ intake: { entryBytesMax: 1_500 } })
+    const texts = ['a', 'b', 'c'].map((letter) => letter.repeat(600))
+    await Promise.all(texts.map((text) => intake.append(0, [envelope('b', text)])))
+    const sizes = (await entries.read(0, 9)).map(({ envelopes }) => envelopes.length)
+    assert.deepEqual(sizes, [2, 1])
+  })
+
+  it('refuses new work while more than allowed wait for an answer', async () => {
+    const { intake } = await scene.node({ intake: { waitingEnvelopesMax: 2 } })
+    const two = intake.append(0, [envelope('b', '1'), envelope('b', '2')])
+    assert.equal(intake.refusal(), undefined)
+    const three = intake.append(1, [envelope('b', '3')])
+    assert.equal(intake.refusal(), 'overloaded')
+    await Promise.all([two, three])
+    assert.equal(intake.refusal(), undefined)
+  })
+
+  it('takes nothing once it is closed', async () => {
+    const node = await scene.node()
+    node.close()
+    await assert.rejects(node.intake.append(0, [envelope('b', 'x')]), isFault('storage_unavailable'))
+    assert.equal(node.intake.refusal(), 'storage_unavailable')
+  })
+
   it('keeps the delivered marks that entries carry, and they only grow', async () => {
     const { intake, devices } = await scene.node({ intake: { shards: 1 } })
     const mark = (upTo: number) => ({ by: '\u00ff\u0000user one', peer: 'user two', upTo })
@@ -321,7 +346,7 @@ describe('the intake on Redis', () => {
       assert.deepEqual(await allTexts(await scene.node()), ['the lost one'])
     })
 
-    it('is refused, and not stored, when a later one of the same name came before it; the next one is taken', async () => {
+    it('is refused with what waits behind it when a later one of its name came before; the next one is taken', async () => {
       const node = await scene.node()
       await append(node.intake, request(1))
       const [key = ''] = await scene.redis.keys(`${scene.prefix}{s0}:node:*`)
@@ -329,7 +354,11 @@ describe('the intake on Redis', () => {
       assert.ok(kept)
       kept.writeDoubleLE(9, 0)
       await scene.redis.set(key, kept)
-      await assert.rejects(node.intake.append(0, [request(2)]), isFault('storage_unavailable'))
+      const refused = assert.rejects(node.intake.append(0, [request(2)]), isFault('storage_unavailable'))
+      await new Promise((resolve) => setImmediate(resolve))
+      // It was handed over while the one before it was on its way.
+      const behind = assert.rejects(node.intake.append(0, [request(3)]), isFault('storage_unavailable'))
+      await Promise.all([refused, behind])
       assert.equal((await append(node.intake, request(2))).verdict, VERDICT_NEW)
       assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
     })

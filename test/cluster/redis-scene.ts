@@ -70,13 +70,16 @@ export async function openScene(url = redisUrl()): Promise<Scene> {
 
 export interface OwnRedis {
   readonly url: string
+  /** SIGSTOP: what it is sent waits in the kernel. */
+  pause(): void
+  resume(): void
   kill(): Promise<void>
   /** On the same port, with what the folder holds. */
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** A server of the test's own; `settings` are those of redis.conf, on top of what the promise needs. */
+/** A server of the test's own (REDIS_SERVER: another program than redis-server); `settings` are those of redis.conf, on top of what the promise needs. */
 export async function startOwnRedis(settings: Record<string, string> = {}): Promise<OwnRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-redis-'))
   const port = await freePort()
@@ -89,13 +92,15 @@ export async function startOwnRedis(settings: Record<string, string> = {}): Prom
   const own: OwnRedis = {
     url,
     async start() {
-      child = spawn('redis-server', args, { stdio: 'ignore' })
+      child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' })
       await once(child, 'spawn')
       const redis = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
       redis.on('error', () => undefined)
       await redis.ping()
       redis.disconnect()
     },
+    pause: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
     async kill() {
       if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
       const ended = once(child, 'exit')
