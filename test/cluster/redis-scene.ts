@@ -126,15 +126,17 @@ async function freePort(): Promise<number> {
   return port
 }
 
+export type Loss = 'cut' | 'mute' | 'drop'
+
 export interface LossyProxy {
   readonly url: string
   /** How many answers were lost. */
   lost(): number
   /**
    * The answer to the next bytes that hold `marker` does not come: the server has them, and the connection ends
-   * (`cut`) or stays silent (`mute`).
+   * (`cut`) or stays silent (`mute`); or it ends before the server has them (`drop`).
    */
-  loseAnswerTo(marker: string, how: 'cut' | 'mute'): void
+  loseAnswerTo(marker: string, how: Loss): void
   close(): Promise<void>
 }
 
@@ -142,7 +144,7 @@ export async function startProxy(to: string): Promise<LossyProxy> {
   const target = new URL(to)
   const sockets = new Set<Socket>()
   let marker: string | undefined
-  let how: 'cut' | 'mute' = 'cut'
+  let how: Loss = 'cut'
   let lost = 0
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
@@ -160,6 +162,11 @@ export async function startProxy(to: string): Promise<LossyProxy> {
       if (marker !== undefined && bytes.includes(marker)) {
         marker = undefined
         isMuted = true
+        if (how === 'drop') {
+          lost++
+          client.destroy()
+          return
+        }
       }
       upstream.write(bytes)
     })

@@ -12,6 +12,7 @@ import {
   openScene,
   type Scene,
   startOwnRedis,
+  startProxy,
   until,
 } from './redis-scene.ts'
 
@@ -267,6 +268,24 @@ describe('a Redis of a cluster', () => {
       await assert.rejects(node.intake.append(0, [request(1)]), isFault('overloaded'))
       await node.intake.append(0, [envelope('b', 'a mark')])
       assert.deepEqual(await allTexts(node), ['a mark'])
+    })
+
+    it('does not make a batch refused whose first try may still arrive: it is sent until it is taken', async () => {
+      const proxy = await startProxy(own.url)
+      const node = await scene.node({}, proxy.url)
+      await append(node.intake, request(1))
+      await fill()
+      proxy.loseAnswerTo('request 2', 'drop')
+      let isSettled = false
+      const sent = append(node.intake, request(2)).finally(() => {
+        isSettled = true
+      })
+      await until(() => isSettled || Number(node.facts()['resends']) >= 2, 'it is sent again')
+      assert.deepEqual([isSettled, proxy.lost()], [false, 1])
+      await free()
+      assert.equal((await sent).verdict, VERDICT_NEW)
+      assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
+      await proxy.close()
     })
 
     it('answers a batch that it has, whose answer was lost, all the same', async () => {
