@@ -79,7 +79,10 @@ export interface OwnRedis {
   stop(): Promise<void>
 }
 
-/** A server of the test's own (REDIS_SERVER: another program than redis-server); `settings` are those of redis.conf, on top of what the promise needs. */
+/**
+ * A server of the test's own (REDIS_SERVER: another program than redis-server); `settings` are those of redis.conf, on
+ * top of what the promise needs.
+ */
 export async function startOwnRedis(settings: Record<string, string> = {}): Promise<OwnRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-redis-'))
   const port = await freePort()

@@ -8,6 +8,7 @@ import {
   allTexts,
   bodyText,
   connectPlain,
+  type LossyProxy,
   type OwnRedis,
   openScene,
   type Scene,
@@ -206,6 +207,11 @@ describe('a Redis of a cluster', () => {
   })
 
   describe('whose memory is full', () => {
+    let proxy: LossyProxy
+    before(async () => {
+      proxy = await startProxy(own.url)
+    })
+    after(() => proxy.close())
     const fill = async (): Promise<void> => {
       await scene.redis.setrange(`${scene.prefix}of another`, 8 * MIB, 'x')
       await scene.redis.config('SET', 'maxmemory', String(4 * MIB))
@@ -271,7 +277,6 @@ describe('a Redis of a cluster', () => {
     })
 
     it('does not make a batch refused whose first try may still arrive: it is sent until it is taken', async () => {
-      const proxy = await startProxy(own.url)
       const node = await scene.node({}, proxy.url)
       await append(node.intake, request(1))
       await fill()
@@ -285,7 +290,6 @@ describe('a Redis of a cluster', () => {
       await free()
       assert.equal((await sent).verdict, VERDICT_NEW)
       assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
-      await proxy.close()
     })
 
     it('answers a batch that it has, whose answer was lost, all the same', async () => {
