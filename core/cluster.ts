@@ -13,7 +13,7 @@ export interface Entry {
   readonly envelopes: readonly Envelope[]
 }
 
-/** What was appended and waits to be planned and applied. Durable: entries and cursors survive a kill of any process. */
+/** What was appended and waits to be applied. Durable: entries and cursors survive a kill of any process. */
 export interface EntryLog {
   /**
    * Entries behind the done cursor, in the order of their numbers. Takes nothing away: two readers get the same.
@@ -31,7 +31,7 @@ export interface EntryLog {
   publish(shard: number): Promise<number>
   /** The watermarks published last, by shard; 0 for none. A reader's cursor stays at or below the least of them. */
   watermarks(): Promise<readonly number[]>
-  /** Drops entries that have been done for at least 60 s, by the store's clock, as `trim` was called then. Idempotent. */
+  /** Drops entries that were done when it was called 60 s ago or before, by the store's clock. Idempotent. */
   trim(shard: number): Promise<void>
   /** How many entries are not done. */
   backlog(shard: number): Promise<number>

@@ -54,8 +54,10 @@ async function settingsOf(redis: Redis, names: string[]): Promise<(string | unde
 }
 
 async function checkShards(redis: Redis, { prefix, shards }: Demands): Promise<void> {
-  await redis.call('SET', [shardCountKey(prefix), shards, 'NX'])
-  const stored = Number(await redis.get(shardCountKey(prefix)))
+  const key = shardCountKey(prefix)
+  // Written once: a server that is full when we come back to it takes no write, and must be drained.
+  if ((await redis.exists(key)) === 0) await redis.call('SET', [key, shards, 'NX'])
+  const stored = Number(await redis.get(key))
   if (stored !== shards) {
     throw new Error(`this Redis was begun with ${stored} shards, and conversations stay where they are: set ${stored}`)
   }

@@ -17,7 +17,7 @@ import {
 import { rowBytesMax, writeRow } from '../../core/plan.ts'
 import { seqFromMs, seqToUnixMs } from '../../topics/ids.ts'
 import { append, envelope, target } from '../ports/envelopes.ts'
-import { allTexts, bodyText, openScene, type Scene } from './redis-scene.ts'
+import { allTexts, bodyText, openScene, type Scene, until } from './redis-scene.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -175,6 +175,13 @@ describe('the entries of a shard on Redis', () => {
     const drained = await node.entries.publish(0)
     assert.ok(drained >= (third ?? 0) && Math.abs(seqToUnixMs(drained) - Date.now()) < 1_000)
     assert.deepEqual((await node.entries.watermarks()).slice(0, 2), [drained, 0])
+  })
+
+  it('raise the last number to the watermark of a drained shard, which goes on with the time', async () => {
+    const first = await node.entries.publish(0)
+    assert.ok(Math.abs(seqToUnixMs(first) - Date.now()) < 1_000)
+    assert.equal(await scene.redis.hget(key('state'), 'last'), String(first))
+    await until(async () => (await node.entries.publish(0)) > first, 'time goes on')
   })
 
   it('are never numbered at or below a published watermark, nor does it fall, when the clock steps back', async () => {

@@ -19,7 +19,7 @@ import { isSeqAhead } from '../../core/sequence.ts'
 import { SEQ_PER_MS, seqFromMs } from '../../topics/ids.ts'
 import { limits } from '../../topics/limits.ts'
 import { append, envelope, markEnvelope } from '../ports/envelopes.ts'
-import { allEntries, allTexts, openScene, type Proxy, type Scene, startProxy, until } from './redis-scene.ts'
+import { allEntries, allTexts, type LossyProxy, openScene, type Scene, startProxy, until } from './redis-scene.ts'
 
 const HOUR_MS = 3_600_000
 const WAITING_MAX = 3
@@ -240,6 +240,31 @@ describe('the intake on Redis', () => {
     assert.deepEqual(sizes, [3, 2, 9, 1])
   })
 
+  it('bounds what joins a batch by its bytes too', async () => {
+    const { intake, entries } = await scene.node({ intake: { entryBytesMax: 1_500 } })
+    const texts = ['a', 'b', 'c'].map((letter) => letter.repeat(600))
+    await Promise.all(texts.map((text) => intake.append(0, [envelope('b', text)])))
+    const sizes = (await entries.read(0, 9)).map(({ envelopes }) => envelopes.length)
+    assert.deepEqual(sizes, [2, 1])
+  })
+
+  it('refuses new work while more than allowed wait for an answer', async () => {
+    const { intake } = await scene.node({ intake: { waitingEnvelopesMax: 2 } })
+    const two = intake.append(0, [envelope('b', '1'), envelope('b', '2')])
+    assert.equal(intake.refusal(), undefined)
+    const three = intake.append(1, [envelope('b', '3')])
+    assert.equal(intake.refusal(), 'overloaded')
+    await Promise.all([two, three])
+    assert.equal(intake.refusal(), undefined)
+  })
+
+  it('takes nothing once it is closed', async () => {
+    const node = await scene.node()
+    node.close()
+    await assert.rejects(node.intake.append(0, [envelope('b', 'x')]), isFault('storage_unavailable'))
+    assert.equal(node.intake.refusal(), 'storage_unavailable')
+  })
+
   it('keeps the delivered marks that entries carry, and they only grow', async () => {
     const { intake, devices } = await scene.node({ intake: { shards: 1 } })
     const mark = (upTo: number) => ({ by: '\u00ff\u0000user one', peer: 'user two', upTo })
@@ -274,7 +299,7 @@ describe('the intake on Redis', () => {
   })
 
   describe('a batch whose answer was lost', () => {
-    let proxy: Proxy
+    let proxy: LossyProxy
     beforeEach(async () => {
       proxy = await startProxy(scene.url)
     })
@@ -319,6 +344,23 @@ describe('the intake on Redis', () => {
       node.close()
       await Promise.all([lost, behind])
       assert.deepEqual(await allTexts(await scene.node()), ['the lost one'])
+    })
+
+    it('is refused with what waits behind it when a later one of its name came before; the next one is taken', async () => {
+      const node = await scene.node()
+      await append(node.intake, request(1))
+      const [key = ''] = await scene.redis.keys(`${scene.prefix}{s0}:node:*`)
+      const kept = await scene.redis.getBuffer(key)
+      assert.ok(kept)
+      kept.writeDoubleLE(9, 0)
+      await scene.redis.set(key, kept)
+      const refused = assert.rejects(node.intake.append(0, [request(2)]), isFault('storage_unavailable'))
+      await new Promise((resolve) => setImmediate(resolve))
+      // It was handed over while the one before it was on its way.
+      const behind = assert.rejects(node.intake.append(0, [request(3)]), isFault('storage_unavailable'))
+      await Promise.all([refused, behind])
+      assert.equal((await append(node.intake, request(2))).verdict, VERDICT_NEW)
+      assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
     })
 
     it('takes a new name when the server has forgotten the node, and loses nothing', async () => {

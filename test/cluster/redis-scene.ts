@@ -70,13 +70,19 @@ export async function openScene(url = redisUrl()): Promise<Scene> {
 
 export interface OwnRedis {
   readonly url: string
+  /** SIGSTOP: what it is sent waits in the kernel. */
+  pause(): void
+  resume(): void
   kill(): Promise<void>
   /** On the same port, with what the folder holds. */
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** A server of the test's own; `settings` are those of redis.conf, on top of what the promise needs. */
+/**
+ * A server of the test's own (REDIS_SERVER: another program than redis-server); `settings` are those of redis.conf, on
+ * top of what the promise needs.
+ */
 export async function startOwnRedis(settings: Record<string, string> = {}): Promise<OwnRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-redis-'))
   const port = await freePort()
@@ -89,13 +95,15 @@ export async function startOwnRedis(settings: Record<string, string> = {}): Prom
   const own: OwnRedis = {
     url,
     async start() {
-      child = spawn('redis-server', args, { stdio: 'ignore' })
+      child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' })
       await once(child, 'spawn')
       const redis = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
       redis.on('error', () => undefined)
       await redis.ping()
       redis.disconnect()
     },
+    pause: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
     async kill() {
       if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
       const ended = once(child, 'exit')
@@ -121,23 +129,25 @@ async function freePort(): Promise<number> {
   return port
 }
 
-export interface Proxy {
+export type Loss = 'cut' | 'mute' | 'drop'
+
+export interface LossyProxy {
   readonly url: string
   /** How many answers were lost. */
   lost(): number
   /**
    * The answer to the next bytes that hold `marker` does not come: the server has them, and the connection ends
-   * (`cut`) or stays silent (`mute`).
+   * (`cut`) or stays silent (`mute`); or it ends before the server has them (`drop`).
    */
-  loseAnswerTo(marker: string, how: 'cut' | 'mute'): void
+  loseAnswerTo(marker: string, how: Loss): void
   close(): Promise<void>
 }
 
-export async function startProxy(to: string): Promise<Proxy> {
+export async function startProxy(to: string): Promise<LossyProxy> {
   const target = new URL(to)
   const sockets = new Set<Socket>()
   let marker: string | undefined
-  let how: 'cut' | 'mute' = 'cut'
+  let how: Loss = 'cut'
   let lost = 0
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
@@ -155,6 +165,11 @@ export async function startProxy(to: string): Promise<Proxy> {
       if (marker !== undefined && bytes.includes(marker)) {
         marker = undefined
         isMuted = true
+        if (how === 'drop') {
+          lost++
+          client.destroy()
+          return
+        }
       }
       upstream.write(bytes)
     })
