@@ -5,7 +5,7 @@
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Envelope } from './envelope.ts'
 import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
-import type { Mark, RequestRecord, Row } from './row.ts'
+import type { InboxCursor, Mark, RequestRecord, Row } from './row.ts'
 
 export {
   type Accounts,
@@ -28,7 +28,15 @@ export {
   type SignedPrekey,
   type Sms,
 } from './people.ts'
-export { type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
+export {
+  type InboxCursor,
+  type Mark,
+  type Position,
+  type RequestRecord,
+  ROW_FRAME,
+  ROW_MARK,
+  type Row,
+} from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
 
@@ -159,9 +167,60 @@ export interface Inbox {
   drop(device: string): Promise<void>
 }
 
+/**
+ * A store of the cluster does not answer, or not in time. What was asked of it may have happened or not: the calls that
+ * reject with it are idempotent, so ask again. Anything else that a call rejects with is wrong in itself, and no second
+ * try mends it.
+ */
+export class StoreDownFault extends Error {
+  readonly store: string
+  constructor(store: string, message: string) {
+    super(message)
+    this.store = store
+  }
+}
+
+/**
+ * Rows of inboxes alone, in a store of many nodes: immutable, ordered by position, and gone 33 days after they were
+ * written. They do not leave one by one: a cursor for each device says where reading begins (D4). All methods are
+ * idempotent, may run in any number of processes at once, and reject with a StoreDownFault within 5 s when the store
+ * does not answer; `apply` begins nothing more then.
+ */
+export interface InboxRows {
+  /**
+   * Writes rows; when it resolves, all of them are durable and every `page` sees them. Not atomic: after a rejection any
+   * of them may be there, which is why nobody reads above the watermark. A row that is written again, in whatever order
+   * and however late, stays what it is. The bytes must not change before it resolves.
+   */
+  apply(rows: readonly Row[]): Promise<void>
+  /**
+   * Rows above (afterSeq, afterSub) and above the device's cursor whose seq is not above `upToSeq`, without those that
+   * the cursor names as acknowledged: in order, with their bytes, at most `limit`, ending with the row that goes beyond
+   * 1 MiB. Empty only when there are none. It costs one read, and one or more for each day that has rows between.
+   */
+  page(device: string, afterSeq: number, afterSub: number, upToSeq: number, limit: number): Promise<Row[]>
+  /** Where reading begins; (0, 0) for a device that has acknowledged nothing yet. */
+  cursor(device: string): Promise<InboxCursor>
+  /**
+   * The cursor with the highest position stays, whichever arrives last; of two with one position the one with more
+   * above. Of `above` the lowest 1,024 are kept: what is left out is sent again, never lost.
+   */
+  saveCursor(device: string, cursor: InboxCursor): Promise<void>
+  /** Removes what is at or below the cursor, for privacy: nobody reads it any more. */
+  purge(device: string): Promise<void>
+  /**
+   * Removes everything of a device that was revoked when the intake was at `atSeq`, also rows that are applied later
+   * and numbered up to a minute behind it. Ids of devices are never given again, so nothing may come after that.
+   */
+  drop(device: string, atSeq: number): Promise<void>
+}
+
 /** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
 export interface Backlog {
-  /** The first device behind `device` in the order of ids, '' being in front of all; undefined behind the last one. */
+  /**
+   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind the
+   * last one. Every device with rows that wait is named; one that has none any more may be.
+   */
   deviceAfter(device: string): Promise<string | undefined>
 }
 

@@ -21,6 +21,17 @@ export interface Row {
   end: number
 }
 
+/** Of a row in an inbox: rows are ordered by seq, then sub. */
+export interface Position {
+  readonly seq: number
+  readonly sub: number
+}
+
+/** Everything at or below the position is acknowledged, and so are the rows at the positions in `above`. */
+export interface InboxCursor extends Position {
+  readonly above: readonly Position[]
+}
+
 /** A request record (A3) that waits for the device to acknowledge its `accepted`. */
 export interface RequestRecord {
   readonly stamp: number
