@@ -168,9 +168,9 @@ export interface Inbox {
 }
 
 /**
- * A store of the cluster does not answer, or not in time. What was asked of it may have happened or not: the calls that
- * reject with it are idempotent, so ask again. Anything else that a call rejects with is wrong in itself, and no second
- * try mends it.
+ * A store of the cluster does not answer, or not in time. What was asked of it may have happened or not: the calls
+ * that reject with it are idempotent, so ask again. Anything else that a call rejects with is wrong in itself, and no
+ * second try mends it.
  */
 export class StoreDownFault extends Error {
   readonly store: string
@@ -188,9 +188,9 @@ export class StoreDownFault extends Error {
  */
 export interface InboxRows {
   /**
-   * Writes rows; when it resolves, all of them are durable and every `page` sees them. Not atomic: after a rejection any
-   * of them may be there, which is why nobody reads above the watermark. A row that is written again, in whatever order
-   * and however late, stays what it is. The bytes must not change before it resolves.
+   * Writes rows; when it resolves, all of them are durable and every `page` sees them. Not atomic: after a rejection
+   * any of them may be there, which is why nobody reads above the watermark. A row that is written again, in whatever
+   * order and however late, stays what it is. The bytes must not change before it resolves.
    */
   apply(rows: readonly Row[]): Promise<void>
   /**
@@ -218,8 +218,8 @@ export interface InboxRows {
 /** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
 export interface Backlog {
   /**
-   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind the
-   * last one. Every device with rows that wait is named; one that has none any more may be.
+   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind
+   * the last one. Every device with rows that wait is named; one that has none any more may be.
    */
   deviceAfter(device: string): Promise<string | undefined>
 }

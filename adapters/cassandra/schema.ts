@@ -1,14 +1,14 @@
 /**
  * The keyspace: its tables by version, and the look at start whether it is what this program expects.
  *
- * `inbox_rows` holds rows in partitions of one device and one day of their seq (D4). `inboxes` has one partition for each
- * device: the cursor, and the days that have rows, so that a device which was away for a month does not have to try
- * thirty partitions. Everything in it is found and removed by device alone.
+ * `inbox_rows` holds rows in partitions of one device and one day of their seq (D4). `inboxes` has one partition for
+ * each device: the cursor, and the days that have rows, so that a device which was away for a month does not have to
+ * try thirty partitions. Everything in it is found and removed by device alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, types } from 'cassandra-driver'
 import { StoreDownFault } from '../../core/ports.ts'
-import type { CassandraSettings } from './session.ts'
+import type { CassandraSettings } from './driver.ts'
 
 /** Longer than a row waits (limits.inboxTtlMs), so that who reads is told of what has expired. */
 export const ROW_TTL_S = 33 * 86_400
@@ -16,8 +16,8 @@ export const ROW_TTL_S = 33 * 86_400
 export const DAY_TTL_S = 35 * 86_400
 
 /**
- * Each entry brings a keyspace from the version before it to its own; every statement may run again. Never edit one that
- * was released: add another.
+ * Each entry brings a keyspace from the version before it to its own; every statement may run again. Never edit one
+ * that was released: add another.
  *
  * Rows come with TTL and leave with whole files (TWCS). A delete of them is a matter of privacy and not of truth, since
  * nobody reads below a cursor: so a tombstone needs to live longer than hints (3 h), not longer than a repair takes.
@@ -58,8 +58,8 @@ async function untilAgreed(client: Client): Promise<void> {
 }
 
 /**
- * Two processes that start at once change the schema through the same node, one after the other there: made on two nodes
- * at once, a table can come into being twice, with two ids.
+ * Two processes that start at once change the schema through the same node, one after the other there: made on two
+ * nodes at once, a table can come into being twice, with two ids.
  */
 function schemaHost(client: Client) {
   const up = client.hosts.values().filter((host) => host.isUp())
@@ -149,8 +149,8 @@ export async function durabilityWarnings(client: Client): Promise<string[]> {
     if (mode === 'periodic') {
       warnings.push(
         `Cassandra ${host.address} syncs its commit log periodically: it answers before the disk has it and can lose ` +
-          'the last seconds when it loses power. Entries stay in the intake longer than that; commitlog_sync: group or ' +
-          'batch closes it.',
+          'the last seconds when it loses power. Entries stay in the intake longer than that; commitlog_sync: group ' +
+          'or batch closes it.',
       )
     } else if (mode === undefined) {
       warnings.push(`Cassandra ${host.address} does not say how it syncs its commit log (system_views.settings).`)

@@ -1,5 +1,6 @@
 /** Inbox rows in a real Cassandra: every sentence of InboxRows in core/ports.ts that one node can show. */
 import assert from 'node:assert/strict'
+import { types } from 'cassandra-driver'
 import { ROW_MARK, type Row } from '../../core/row.ts'
 import { seqToUnixMs } from '../../topics/ids.ts'
 import { limits } from '../../topics/limits.ts'
@@ -174,6 +175,36 @@ describe('inbox rows in Cassandra', () => {
       assert.equal((await page(1_024)).length, 1_024)
     })
   })
+
+  it('is found behind 100,000 acknowledged ones of the same day as quickly as behind none', async () => {
+    const acknowledged = 100_000
+    const seq = seqOnDay(0)
+    const text = 'x'.repeat(300)
+    for (let i = 0; i < acknowledged; i += 2_000) {
+      await rows().apply(Array.from({ length: 2_000 }, (_, k) => row(device, seq + i + k, text)))
+    }
+    const waiting = Array.from({ length: 10 }, (_, i) => row(device, seq + acknowledged + i, `${i}`))
+    await rows().apply(waiting)
+    await rows().saveCursor(device, { seq: seq + acknowledged - 1, sub: 0, above: [] })
+    const statements = await statementsOf(async () => {
+      assert.deepEqual((await page()).map(textOfRow), waiting.map(textOfRow))
+    })
+    assert.equal(statements.length, 2)
+    // What the node itself says that it read.
+    const params = [
+      device,
+      Math.floor(seqToUnixMs(seq) / 86_400_000),
+      seq + acknowledged - 1,
+      0,
+      NEVER,
+      2 ** 31 - 1,
+      64,
+    ]
+    const traced = await scene.client.execute(statements[1] as string, params, { traceQuery: true })
+    const trace = await scene.client.metadata.getTrace(traced.info.traceId, types.consistencies.one)
+    const said = trace.events.map(({ activity }) => activity).filter((text) => text?.startsWith('Read '))
+    assert.deepEqual(said, ['Read 10 live rows and 0 tombstone cells'])
+  }).timeout(SETUP_MS_MAX)
 
   describe('the cursor', () => {
     it('is (0, 0) at first, and then where it was saved', async () => {

@@ -3,8 +3,8 @@
  * `CASSANDRA_CONTACT_POINTS=127.0.0.1:9042 mocha "test/cluster/cassandra-*.test.ts"`; CASSANDRA_DC is `datacenter1` when unset.
  */
 import { Client } from 'cassandra-driver'
+import { type CassandraLimits, type CassandraSettings, cassandraLimits } from '../../adapters/cassandra/driver.ts'
 import { type Cassandra, openCassandra } from '../../adapters/cassandra/index.ts'
-import { type CassandraLimits, type CassandraSettings, cassandraLimits } from '../../adapters/cassandra/session.ts'
 import type { Log, Row } from '../../core/ports.ts'
 import { ROW_FRAME } from '../../core/row.ts'
 import { seqFromMs } from '../../topics/ids.ts'

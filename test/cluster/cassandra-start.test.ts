@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { types } from 'cassandra-driver'
+import { type CassandraSettings, cassandraLimits } from '../../adapters/cassandra/driver.ts'
 import { openCassandra } from '../../adapters/cassandra/index.ts'
 import { SchemaFault } from '../../adapters/cassandra/schema.ts'
-import { type CassandraSettings, cassandraLimits } from '../../adapters/cassandra/session.ts'
 import { StoreDownFault } from '../../core/ports.ts'
 import {
   freshKeyspace,
@@ -59,7 +59,9 @@ async function laidCable(to: string): Promise<Cable> {
       for (const socket of sockets) socket.destroy()
       if (server.listening) await new Promise((resolve) => server.close(resolve))
     },
-    silence: () => void (isSilent = true),
+    silence() {
+      isSilent = true
+    },
     async heal() {
       isSilent = false
       // Bytes were lost on those that are open, as after a firewall's restart.
