@@ -5,7 +5,7 @@
 import { Client, errors, policies, types } from 'cassandra-driver'
 
 export interface CassandraSettings {
-  /** `host` or `host:port`. */
+  /** `host` or `host:port`, with one port for all nodes: nodes tell each other's addresses and not their ports. */
   readonly contactPoints: readonly string[]
   readonly localDataCenter: string
   readonly keyspace: string
@@ -86,6 +86,15 @@ class NextNodePolicy extends policies.retry.RetryPolicy {
   }
 }
 
+function portOf(contactPoints: readonly string[]): number {
+  const ports = new Set(contactPoints.map((point) => Number(/:(\d+)$/.exec(point)?.[1] ?? 9042)))
+  const [port] = ports
+  if (ports.size === 1 && port !== undefined) return port
+  throw new RangeError(
+    `contact points ${contactPoints.join(', ')} have ${ports.size} ports; give all nodes the same one`,
+  )
+}
+
 function createClient(settings: CassandraSettings, limits: CassandraLimits): Client {
   const { contactPoints, localDataCenter, replication, credentials } = settings
   return new Client({
@@ -115,6 +124,8 @@ function createClient(settings: CassandraSettings, limits: CassandraLimits): Cli
       prepare: true,
       isIdempotent: true,
     },
+    // Nodes that are learned from others are looked for there, and so are these when another one tells of them.
+    protocolOptions: { port: portOf(contactPoints) },
     pooling: { heartBeatInterval: 5_000 },
     monitorReporting: { enabled: false },
   } as ConstructorParameters<typeof Client>[0])

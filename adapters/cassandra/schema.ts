@@ -21,6 +21,7 @@ export const DAY_TTL_S = 35 * 86_400
  *
  * Rows come with TTL and leave with whole files (TWCS). A delete of them is a matter of privacy and not of truth, since
  * nobody reads below a cursor: so a tombstone needs to live longer than hints (3 h), not longer than a repair takes.
+ * A replica that does not answer a read within 50 ms has another one asked: a dead node is believed in for ten seconds.
  * The cursor has no TTL: of two values with one timestamp the greater one stays, but only if neither expires.
  */
 export const MIGRATIONS: readonly (readonly string[])[] = [
@@ -29,10 +30,12 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
        device text, day int, seq bigint, sub int, kind tinyint, peer blob, expires_ms bigint, body blob,
        PRIMARY KEY ((device, day), seq, sub))
      WITH CLUSTERING ORDER BY (seq ASC, sub ASC) AND default_time_to_live = ${ROW_TTL_S} AND gc_grace_seconds = 86400
+     AND speculative_retry = 'MIN(99p,50ms)'
      AND compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',
        'compaction_window_size': '1'}`,
     `CREATE TABLE IF NOT EXISTS inboxes (device text, day int, cursor blob static, PRIMARY KEY (device, day))
-     WITH CLUSTERING ORDER BY (day DESC) AND compaction = {'class': 'LeveledCompactionStrategy'}`,
+     WITH CLUSTERING ORDER BY (day DESC) AND speculative_retry = 'MIN(99p,50ms)'
+     AND compaction = {'class': 'LeveledCompactionStrategy'}`,
   ],
 ]
 

@@ -42,6 +42,11 @@ async function before<T>(endMs: number, work: Promise<T>): Promise<T> {
   }
 }
 
+/** The driver puts stacks into its messages. */
+function sentenceOf(error: unknown): string {
+  return (error as Error).message.split('\n', 1)[0] ?? ''
+}
+
 /** A few tries with random waits between them, all within callTimeoutMs. */
 async function persist<T>(limits: CassandraLimits, endMs: number, work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
@@ -51,7 +56,7 @@ async function persist<T>(limits: CassandraLimits, endMs: number, work: () => Pr
       if (!isPassing(error)) throw error
       const delayMs = Math.random() * limits.retryDelayMsMax * tries
       if (tries >= limits.triesMax || performance.now() + delayMs >= endMs) {
-        throw new StoreDownFault('cassandra', `Cassandra does not answer: ${(error as Error).message}`)
+        throw new StoreDownFault('cassandra', `Cassandra does not answer: ${sentenceOf(error)}`)
       }
       await sleep(delayMs)
     }
@@ -98,7 +103,7 @@ async function openLink(
         return await attempt()
       } catch (error) {
         if (!isAway(error)) return onFatal(error as Error)
-        lastFault = (error as Error).message
+        lastFault = sentenceOf(error)
       }
     }
   }
@@ -111,7 +116,7 @@ async function openLink(
     await attempt()
   } catch (error) {
     if (!isAway(error)) throw error
-    lastFault = (error as Error).message
+    lastFault = sentenceOf(error)
     attemptUntilItServes().catch(() => undefined)
   }
   return {
