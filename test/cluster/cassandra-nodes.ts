@@ -28,6 +28,8 @@ export async function startNodes(): Promise<Nodes> {
   const run = (...command: string[]) =>
     promisify(execFile)('bash', ['-c', 'bash "$0" "$@" > "$CASSANDRA_HOME.log" 2>&1', script, ...command], {
       timeout: START_MS_MAX,
+      // A quick node does not flush its schema: killed, it would come back without tables and answer for them.
+      env: { ...process.env, CASSANDRA_FAST: '0' },
     })
   const signal = (node: number, name: NodeJS.Signals) => {
     process.kill(Number(readFileSync(join(home, `node${node}`, 'pid'), 'utf8')), name)

@@ -42,7 +42,13 @@ export interface Scene {
 }
 
 export function rawClient({ contactPoints, localDataCenter }: CassandraSettings): Client {
-  return new Client({ contactPoints: [...contactPoints], localDataCenter, queryOptions: { prepare: true } })
+  const port = Number(contactPoints[0]?.split(':')[1] ?? 9042)
+  return new Client({
+    contactPoints: [...contactPoints],
+    localDataCenter,
+    protocolOptions: { port },
+    queryOptions: { prepare: true },
+  })
 }
 
 export async function openScene(
