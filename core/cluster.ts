@@ -62,9 +62,9 @@ export interface DeviceStates {
 }
 
 /**
- * A store of the cluster does not answer, or not in time. What was asked of it may have happened or not: the calls that
- * reject with it are idempotent, so ask again. Anything else that a call rejects with is wrong in itself, and no second
- * try mends it.
+ * A store of the cluster does not answer, or not in time. What was asked of it may have happened or not: the calls
+ * that reject with it are idempotent, so ask again. Anything else that a call rejects with is wrong in itself, and no
+ * second try mends it.
  */
 export class StoreDownFault extends Error {
   readonly store: string
@@ -82,9 +82,9 @@ export class StoreDownFault extends Error {
  */
 export interface InboxRows {
   /**
-   * Writes rows; when it resolves, all of them are durable and every `page` sees them. Not atomic: after a rejection any
-   * of them may be there, which is why nobody reads above the watermark. A row that is written again, in whatever order
-   * and however late, stays what it is. The bytes must not change before it resolves.
+   * Writes rows; when it resolves, all of them are durable and every `page` sees them. Not atomic: after a rejection
+   * any of them may be there, which is why nobody reads above the watermark. A row that is written again, in whatever
+   * order and however late, stays what it is. The bytes must not change before it resolves.
    */
   apply(rows: readonly Row[]): Promise<void>
   /**

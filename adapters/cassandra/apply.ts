@@ -1,6 +1,6 @@
 /**
- * Writing rows: grouped by partition, so many statements at one time. Every write has the timestamp of its entry, so one
- * that is repeated, or comes late, changes nothing.
+ * Writing rows: grouped by partition, so many statements at one time. Every write has the timestamp of its entry, so
+ * one that is repeated, or comes late, changes nothing.
  */
 import type { Row } from '../../core/ports.ts'
 import { dayOf, seqToUnixUs } from './cursor.ts'
@@ -91,7 +91,7 @@ export function createApply(session: Session): (rows: readonly Row[]) => Promise
     USING TIMESTAMP ? AND TTL ${DAY_TTL_S}`
   /** Key of a partition → when it is written again. Oldest first. */
   const knownDays = new Map<string, number>()
-  /** Rises when a node went or came, or did not answer: with a periodic commit log, days may be gone that were written. */
+  /** Rises when a node went, came, or did not answer: with a periodic commit log, days may be gone by then. */
   let era = 0
   function forgetDays(): void {
     era++

@@ -1,9 +1,10 @@
 /**
  * The bytes of a cursor and the timestamps of statements.
  *
- * A save carries the time of its position as timestamp, so a later position wins whichever arrives last. Positions of the
- * same microsecond have one timestamp; of two values with one timestamp Cassandra keeps the greater bytes. So the bytes
- * begin with the position and the number of what is above it, most significant byte first: they order as cursors do.
+ * A save carries the time of its position as timestamp, so a later position wins whichever arrives last. Positions of
+ * the same microsecond have one timestamp; of two values with one timestamp Cassandra keeps the greater bytes. So the
+ * bytes begin with the position and the number of what is above it, most significant byte first: they order as cursors
+ * do.
  */
 import type { InboxCursor, Position } from '../../core/ports.ts'
 import { SEQ_PER_MS, seqToUnixMs } from '../../topics/ids.ts'

@@ -2,9 +2,10 @@
 import type { Client } from 'cassandra-driver'
 import type { Backlog, InboxRows, Log } from '../../core/ports.ts'
 import { createBacklog } from './backlog.ts'
+import { type CassandraLimits, type CassandraSettings, cassandraLimits } from './driver.ts'
 import { createInboxRows } from './inbox-rows.ts'
 import { durabilityWarnings, prepareKeyspace } from './schema.ts'
-import { type CassandraLimits, type CassandraSettings, cassandraLimits, openSession } from './session.ts'
+import { openSession } from './session.ts'
 
 export interface Cassandra {
   readonly rows: InboxRows
@@ -19,9 +20,9 @@ export interface Cassandra {
 }
 
 /**
- * Resolves also when Cassandra does not answer: then its calls reject with StoreDownFaults until it does, which needs no
- * restart (D5). Rejects with a SchemaFault when the keyspace is not what is needed, or calls `onFatal` with it when that
- * shows later.
+ * Resolves also when Cassandra does not answer: then its calls reject with StoreDownFaults until it does, which needs
+ * no restart (D5). Rejects with a SchemaFault when the keyspace is not what is needed, or calls `onFatal` with it when
+ * that shows later.
  */
 export async function openCassandra(
   settings: CassandraSettings,

@@ -1,14 +1,14 @@
 /**
  * The keyspace: its tables by version, and the look at start whether it is what this program expects.
  *
- * `inbox_rows` holds rows in partitions of one device and one day of their seq (D4). `inboxes` has one partition for each
- * device: the cursor, and the days that have rows, so that a device which was away for a month does not have to try
- * thirty partitions. Everything in it is found and removed by device alone.
+ * `inbox_rows` holds rows in partitions of one device and one day of their seq (D4). `inboxes` has one partition for
+ * each device: the cursor, and the days that have rows, so that a device which was away for a month does not have to
+ * try thirty partitions. Everything in it is found and removed by device alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, types } from 'cassandra-driver'
 import { StoreDownFault } from '../../core/ports.ts'
-import type { CassandraSettings } from './session.ts'
+import type { CassandraSettings } from './driver.ts'
 
 /** Longer than a row waits (limits.inboxTtlMs), so that who reads is told of what has expired. */
 export const ROW_TTL_S = 33 * 86_400
@@ -16,11 +16,12 @@ export const ROW_TTL_S = 33 * 86_400
 export const DAY_TTL_S = 35 * 86_400
 
 /**
- * Each entry brings a keyspace from the version before it to its own; every statement may run again. Never edit one that
- * was released: add another.
+ * Each entry brings a keyspace from the version before it to its own; every statement may run again. Never edit one
+ * that was released: add another.
  *
  * Rows come with TTL and leave with whole files (TWCS). A delete of them is a matter of privacy and not of truth, since
  * nobody reads below a cursor: so a tombstone needs to live longer than hints (3 h), not longer than a repair takes.
+ * A replica that does not answer a read within 50 ms has another one asked: a dead node is believed in for ten seconds.
  * The cursor has no TTL: of two values with one timestamp the greater one stays, but only if neither expires.
  */
 export const MIGRATIONS: readonly (readonly string[])[] = [
@@ -29,10 +30,12 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
        device text, day int, seq bigint, sub int, kind tinyint, peer blob, expires_ms bigint, body blob,
        PRIMARY KEY ((device, day), seq, sub))
      WITH CLUSTERING ORDER BY (seq ASC, sub ASC) AND default_time_to_live = ${ROW_TTL_S} AND gc_grace_seconds = 86400
+     AND speculative_retry = 'MIN(99p,50ms)'
      AND compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',
        'compaction_window_size': '1'}`,
     `CREATE TABLE IF NOT EXISTS inboxes (device text, day int, cursor blob static, PRIMARY KEY (device, day))
-     WITH CLUSTERING ORDER BY (day DESC) AND compaction = {'class': 'LeveledCompactionStrategy'}`,
+     WITH CLUSTERING ORDER BY (day DESC) AND speculative_retry = 'MIN(99p,50ms)'
+     AND compaction = {'class': 'LeveledCompactionStrategy'}`,
   ],
 ]
 
@@ -58,8 +61,8 @@ async function untilAgreed(client: Client): Promise<void> {
 }
 
 /**
- * Two processes that start at once change the schema through the same node, one after the other there: made on two nodes
- * at once, a table can come into being twice, with two ids.
+ * Two processes that start at once change the schema through the same node, one after the other there: made on two
+ * nodes at once, a table can come into being twice, with two ids.
  */
 function schemaHost(client: Client) {
   const up = client.hosts.values().filter((host) => host.isUp())
@@ -149,8 +152,8 @@ export async function durabilityWarnings(client: Client): Promise<string[]> {
     if (mode === 'periodic') {
       warnings.push(
         `Cassandra ${host.address} syncs its commit log periodically: it answers before the disk has it and can lose ` +
-          'the last seconds when it loses power. Entries stay in the intake longer than that; commitlog_sync: group or ' +
-          'batch closes it.',
+          'the last seconds when it loses power. Entries stay in the intake longer than that; commitlog_sync: group ' +
+          'or batch closes it.',
       )
     } else if (mode === undefined) {
       warnings.push(`Cassandra ${host.address} does not say how it syncs its commit log (system_views.settings).`)

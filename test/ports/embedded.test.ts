@@ -83,7 +83,7 @@ describe('the embedded adapters', () => {
   inboxSuite(openEmbedded)
   directorySuite(openEmbedded)
   claimsSuite(openEmbedded)
-  backlogSuite(openEmbedded)
+  backlogSuite(openEmbedded, true)
   accountsSuite(openEmbedded)
   codesSuite(openEmbedded)
   linksSuite(openEmbedded)
