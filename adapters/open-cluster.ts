@@ -12,7 +12,6 @@ import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
 import type { Opened } from './open.ts'
 import { openPostgres } from './postgres/index.ts'
-import { KEY_PREFIX } from './redis/keys.ts'
 import { openRedis } from './redis/index.ts'
 
 const BOOT_BYTES = 6
@@ -51,6 +50,7 @@ export async function openCluster(config: Config, now: Clock, log: Log, onFatal:
     let onWake: (device: string, seq: number) => void = () => undefined
     const url = reveal(config.redisUrl)
     const redis = await openRedis(url, now, warn, {
+      prefix: config.redisPrefix,
       intake: { shards: config.shards },
       node,
       onWake: (device, seq) => onWake(device, seq),
@@ -70,7 +70,7 @@ export async function openCluster(config: Config, now: Clock, log: Log, onFatal:
       onFatal,
     )
     closers.push(() => cassandra.close())
-    const { turns, nudges, close: closeTurns } = openTurns({ url, prefix: KEY_PREFIX, shards: config.shards }, log)
+    const { turns, nudges, close: closeTurns } = openTurns({ url, prefix: config.redisPrefix, shards: config.shards }, log)
     closers.push(closeTurns)
     const watermark = createLowWatermark(redis.entries, config.shards)
     closers.push(() => watermark.stop())

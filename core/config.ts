@@ -167,6 +167,12 @@ const rows = {
     fallback: '',
     about: 'redis://host:port of the cluster profile, appendonly yes and appendfsync always. Unset: the embedded profile.',
   },
+  redisPrefix: {
+    env: 'REDIS_PREFIX',
+    type: 'text',
+    fallback: 'hg:',
+    about: 'Keys of Redis begin with it: two deployments may share a server.',
+  },
   databaseUrl: {
     env: 'DATABASE_URL',
     type: 'secret',
