@@ -1,38 +1,16 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Clock, DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, Turns, Wakes } from '../core/ports.ts'
+import type { Clock, Log } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { createConsoleSms } from './console/sms.ts'
 import { createClaims } from './memory/claims.ts'
 import { createCodes } from './memory/codes.ts'
 import { createLimiter } from './memory/limiter.ts'
 import { createLinks } from './memory/links.ts'
+import type { Opened } from './opened.ts'
 import { openSqlite } from './sqlite/index.ts'
 import type { StoreLimits } from './sqlite/store.ts'
-
-export interface Storage {
-  readonly entries: EntryLog
-  readonly rows: InboxRows
-  readonly wakes: Wakes
-  readonly deadLetters: DeadLetters
-  readonly turns: Turns
-  readonly log: Log
-}
-
-export interface Opened {
-  readonly ports: Ports
-  readonly pendingMarks: readonly Mark[]
-  /** What workers need, where rows are written by them and not by the intake. */
-  readonly storage?: Storage
-  /** Parts that do not answer now. */
-  missing?(): readonly { readonly what: string; readonly why: string }[]
-  /** What the store says of itself, for operators. */
-  storeFacts(): Record<string, number | string>
-  /** What PUBACK rests on, in a sentence. */
-  readonly promise: string
-  close(): Promise<void>
-}
 
 /** What tests set beside the settings. */
 export interface Overrides {

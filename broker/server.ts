@@ -1,7 +1,8 @@
 /** The process assembled: adapters, plugins, aedes behind the guard, listeners. No rules here. */
 import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Opened, type Overrides, openPorts } from '../adapters/open.ts'
+import { type Overrides, openPorts } from '../adapters/open.ts'
+import type { Opened } from '../adapters/opened.ts'
 import type { Config } from '../core/config.ts'
 import { countBy, createMetrics, type Metrics } from '../core/metrics.ts'
 import type { Clock, Log } from '../core/ports.ts'

@@ -39,8 +39,11 @@ export interface EntryLog {
 
 /** What a store of rows does not keep of a device, because it has to be quick and exact: flags, records, marks. */
 export interface DeviceStates {
-  /** One round trip. A device that was not closed has everything appended until now as its `sentSeq`. */
-  open(device: string): Promise<InboxState>
+  /**
+   * One round trip. A device that was not closed has everything appended until now as its `sentSeq`; `appendedSeq` is
+   * the highest number that was given until now.
+   */
+  open(device: string): Promise<InboxState & { readonly appendedSeq: number }>
   /** Sets or clears "has subscribed" durably before it resolves. Idempotent. */
   setSubscribed(device: string, subscribed: boolean): Promise<void>
   /** Advances the packet-id slot (B2), durably before it resolves with it: 0..62. The device counts as open then. */
@@ -127,7 +130,8 @@ export interface Turns {
   /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
   nudge(shard: number): void
   /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork` with
+   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork`
+   * with
    * whether there is any: asked of all shards often, for nudges that were lost.
    */
   work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>

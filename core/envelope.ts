@@ -83,7 +83,8 @@ export const NO_ROWS: Row[] = []
 
 /** Every key is always there: one hidden class for all envelopes, and no spread on the hot path. */
 export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
-  const { shard, device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } = fields
+  const { shard, device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } =
+    fields
   return {
     shard,
     device,

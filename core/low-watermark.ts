@@ -10,7 +10,7 @@ export interface LowWatermark {
   value(): number
   /** Asks the store. Calls side by side share one asking that began after all of them. */
   refresh(): Promise<number>
-  /** Calls back, once, when rows up to `seq` can be read. Bounded by the devices of the node: one for each is enough. */
+  /** Calls back, once, when rows up to `seq` can be read. Bounded by the devices of the node: one each is enough. */
   onceReadable(seq: number, call: () => void): void
   stop(): void
 }
@@ -18,6 +18,7 @@ export interface LowWatermark {
 /** While somebody waits, the store is asked so often. */
 const ASK_EVERY_MS = 4
 const ASK_AGAIN_MS = 200
+const REGULAR_MS = 1_000
 
 export function createLowWatermark(entries: EntryLog, shards: number): LowWatermark {
   let known = 0
@@ -64,6 +65,10 @@ export function createLowWatermark(entries: EntryLog, shards: number): LowWaterm
     }, afterMs)
   }
 
+  // Appends of this node number above what it has seen (D3), also when nobody waits.
+  const regular = setInterval(() => void refresh().catch(() => undefined), REGULAR_MS)
+  regular.unref()
+
   return {
     value: () => known,
     refresh,
@@ -75,6 +80,7 @@ export function createLowWatermark(entries: EntryLog, shards: number): LowWaterm
     stop() {
       isStopped = true
       clearTimeout(timer)
+      clearInterval(regular)
       waiting = []
     },
   }

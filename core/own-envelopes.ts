@@ -21,12 +21,7 @@ const NOTHING = new Uint8Array(0)
 /** The 16 bytes of a user from its key. */
 export const userOfKey = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
 
-function ownEnvelope(
-  shard: number,
-  source: Uint8Array,
-  targets: readonly Target[],
-  mark: Mark | undefined,
-): Envelope {
+function ownEnvelope(shard: number, source: Uint8Array, targets: readonly Target[], mark: Mark | undefined): Envelope {
   return {
     shard,
     device: '',

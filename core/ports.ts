@@ -172,8 +172,8 @@ export interface Inbox {
 /** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
 export interface Backlog {
   /**
-   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind the
-   * last one. Every device with rows that wait is named; one that has none any more may be.
+   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind
+   * the last one. Every device with rows that wait is named; one that has none any more may be.
    */
   deviceAfter(device: string): Promise<string | undefined>
 }
@@ -183,8 +183,9 @@ export interface Claims {
   /** Takes the device over: the previous holder's `onLost` is called before this returns. Gives the epoch. */
   claim(device: string, holder: ClaimHolder): number
   /**
-   * Resolves when all nodes know of the claim and who had the device elsewhere is being told: whoever writes a row after
-   * that finds this node, and whoever reads after that finds what was written before. Rejects when the store is down.
+   * Resolves when all nodes know of the claim and who had the device elsewhere is being told: whoever writes a row
+   * after that finds this node, and whoever reads after that finds what was written before. Rejects when the store is
+   * down.
    */
   known(device: string, epoch: number): Promise<void>
   /** Gives the claim back if it still has this epoch. */

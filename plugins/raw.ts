@@ -1,7 +1,7 @@
 /** Step 3 for things: `d/<device>/raw/<to>[/<n>]`, any bytes (WIRE.md, raw devices). */
 import { DEDUPE_NONE, DEDUPE_RISING, pendingEnvelope } from '../core/envelope.ts'
-import type { DisconnectReason } from '../topics/disconnects.ts'
 import { pairShard } from '../core/shards.ts'
+import type { DisconnectReason } from '../topics/disconnects.ts'
 import { limits } from '../topics/limits.ts'
 import { parseUpTopic, rawNumber, rawTo } from '../topics/topic.ts'
 import { judgeTopic } from './authorize.ts'

@@ -132,10 +132,16 @@ function waitingOf(connection: Connection): Waiting {
   return connection.waiting
 }
 
-/** Records of requests that were accepted before this connection. */
+/**
+ * Records of requests that were accepted before this connection, in the order of their stamps. Reading them takes time:
+ * what this connection has sent meanwhile may be among them, and waits already.
+ */
 export function takeRecords(receipts: Receipts, connection: Connection, records: readonly RequestRecord[]): void {
   if (records.length === 0) return
-  for (const { stamp, seq, peer } of records) waitingOf(connection).accepted.push({ stamp, seq, peer })
+  const waiting = waitingOf(connection)
+  const first = waiting.accepted[0]?.stamp ?? Number.POSITIVE_INFINITY
+  const before = records.filter(({ stamp }) => stamp < first)
+  waiting.accepted.unshift(...before.map(({ stamp, seq, peer }) => ({ stamp, seq, peer })))
   receipts.framesDue.add(connection)
 }
 

@@ -1,12 +1,21 @@
 /**
  * The turn of a shard (D2): what was appended becomes rows (A2), devices with new rows are woken (B5), then the entries
- * are done. Run again, or by two workers at once, it writes the same rows. Bounded: entries of one step, and the time of a
- * turn. An entry that fails again and again is taken envelope by envelope, and what cannot be applied goes to the dead
- * letters with its reason.
+ * are done. Run again, or by two workers at once, it writes the same rows. Bounded: entries of one step, and the time
+ * of a turn. An entry that fails again and again is taken envelope by envelope, and what cannot be applied goes to the
+ * dead letters with its reason.
  */
 import { type Envelope, IntakeFault, type Target } from '../core/envelope.ts'
 import { rowBytesMax, rowKind, writeRow } from '../core/plan.ts'
-import { type DeadLetters, type Entry, type EntryLog, type InboxRows, type Log, type Row, StoreDownFault, type Wakes } from '../core/ports.ts'
+import {
+  type DeadLetters,
+  type Entry,
+  type EntryLog,
+  type InboxRows,
+  type Log,
+  type Row,
+  StoreDownFault,
+  type Wakes,
+} from '../core/ports.ts'
 
 export interface StoragePorts {
   readonly entries: EntryLog

@@ -3,17 +3,12 @@
  * devices: wakes, and claims that were lost to another node. Wakes may be lost; a node that missed part of its stream,
  * or was away from Redis, looks at all of its devices again.
  */
-import type { ClaimHolder, Claims, Row, Wakes } from '../../core/ports.ts'
+import type { ClaimHolder, Claims, Wakes } from '../../core/ports.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
-import { callScript, script } from './script.ts'
 import type { Link } from './connection.ts'
+import { listenToNode, tellNode } from './node-stream.ts'
+import { callScript, script } from './script.ts'
 
-/** A node that is gone leaves its stream for so long. */
-const STREAM_KEPT_MS = 600_000
-const STREAM_ENTRIES_MAX = 10_000
-const BLOCK_MS = 1_000
-const READ_COUNT = 200
-const AGAIN_MS = 200
 /** Claims are compared with the store's so often: after a pause of this process another node may have them. */
 const COMPARE_EVERY_MS = 5_000
 const COMPARE_AT_ONCE = 1_000
@@ -30,14 +25,6 @@ return { epoch, before or '' }
 const releaseScript = script(`
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 0
-`)
-/** KEYS stream, counter. ARGV what is told. Numbered, so that a reader notices what it missed. */
-const tellScript = script(`
-local n = redis.call('INCR', KEYS[2])
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ${STREAM_ENTRIES_MAX}, '*', 'n', n, 'd', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ${STREAM_KEPT_MS})
-redis.call('PEXPIRE', KEYS[2], ${STREAM_KEPT_MS})
-return n
 `)
 
 interface Held {
@@ -58,156 +45,144 @@ export interface SharedClaims {
   stop(): void
 }
 
+interface Node {
+  readonly link: Link
+  readonly prefix: string
+  readonly name: string
+  readonly onWake: OnWake
+  readonly held: Map<string, Held>
+}
+
 const nodeOf = (claim: string): string => claim.slice(0, claim.lastIndexOf(':'))
+const claimsKey = ({ prefix }: Node): string => `${prefix}{claims}:devices`
+const epochsKey = ({ prefix }: Node): string => `${prefix}{claims}:epoch`
 
-/** `onWake` decides when a device looks; `link` is for commands, `listening` for reading the node's stream alone. */
-export function createSharedClaims(
-  link: Link,
-  listening: Link,
-  prefix: string,
-  node: string,
-  onWake: OnWake,
-): SharedClaims {
-  const key = `${prefix}{claims}:devices`
-  const epochs = `${prefix}{claims}:epoch`
-  const streamOf = (name: string): [string, string] => [`${prefix}{node:${name}}:wakes`, `${prefix}{node:${name}}:n`]
-  const held = new Map<string, Held>()
+function lose({ held }: Node, device: string, reason: DisconnectReason): void {
+  const found = held.get(device)
+  if (found === undefined) return
+  held.delete(device)
+  found.holder.onLost(reason)
+}
+
+/** Lines of `device seq`, `device lost claim`, `device end reason`. */
+function take(node: Node, text: string): void {
+  for (const line of text.split('\n')) {
+    const [device = '', what = '', detail = ''] = line.split(' ')
+    const found = node.held.get(device)
+    if (found === undefined) continue
+    if (what === 'lost') {
+      if (found.claim === detail) lose(node, device, 'takeover')
+    } else if (what === 'end') lose(node, device, detail as DisconnectReason)
+    else node.onWake(device, Number(what))
+  }
+}
+
+/** Who was paused, or whose claims the store forgot, finds out. */
+async function compare(node: Node): Promise<void> {
+  const { held, link, onWake } = node
+  const mine = [...held].filter(([, { claim }]) => claim !== '')
+  for (let at = 0; at < mine.length; at += COMPARE_AT_ONCE) {
+    const some = mine.slice(at, at + COMPARE_AT_ONCE)
+    const known = await link.redis.hmget(claimsKey(node), ...some.map(([device]) => device))
+    for (const [i, [device, { claim }]] of some.entries()) {
+      if (held.get(device)?.claim !== claim || known[i] === claim) continue
+      if (known[i] !== null) lose(node, device, 'takeover')
+      else {
+        await link.redis.hsetnx(claimsKey(node), device, claim)
+        onWake(device, 0)
+      }
+    }
+  }
+}
+
+async function announce(node: Node, device: string, epoch: number): Promise<void> {
+  const { link, held, name, prefix } = node
+  const keys = [claimsKey(node), epochsKey(node)]
+  const [number, before] = (await callScript(link.redis, claimScript, keys, [device, name])) as [number, Buffer]
+  const claim = `${name}:${number}`
+  const mine = held.get(device)
+  if (mine?.epoch === epoch) mine.claim = claim
+  else await callScript(link.redis, releaseScript, [claimsKey(node)], [device, claim])
+  const other = before.toString()
+  if (other !== '' && nodeOf(other) !== name) await tellNode(link, prefix, nodeOf(other), `${device} lost ${other}`)
+}
+
+function createClaims(node: Node): Claims {
+  const { held, link, name, prefix } = node
   let lastEpoch = 0
-  let isStopped = false
-
-  async function tell(name: string, text: string): Promise<void> {
-    await callScript(link.redis, tellScript, streamOf(name), [text])
-  }
-
-  function lose(device: string, reason: DisconnectReason): void {
-    const found = held.get(device)
-    if (found === undefined) return
-    held.delete(device)
-    found.holder.onLost(reason)
-  }
-
-  function wakeAll(): void {
-    for (const device of held.keys()) onWake(device, 0)
-  }
-
-  function take(text: string): void {
-    for (const line of text.split('\n')) {
-      const [device = '', what = '', detail = ''] = line.split(' ')
-      const found = held.get(device)
-      if (found === undefined) continue
-      if (what === 'lost') {
-        if (found.claim === detail) lose(device, 'takeover')
-      } else if (what === 'end') lose(device, detail as DisconnectReason)
-      else onWake(device, Number(what))
-    }
-  }
-
-  async function listen(): Promise<void> {
-    const [stream] = streamOf(node)
-    let from = '0'
-    let last = 0
-    while (!isStopped) {
-      try {
-        const args = ['COUNT', READ_COUNT, 'BLOCK', BLOCK_MS, 'STREAMS', stream, from]
-        const found = (await listening.redis.call('XREAD', args)) as [string, [string, string[]][]][] | null
-        for (const [id, [, n = '0', , text = '']] of found?.[0]?.[1] ?? []) {
-          const isGap = Number(n) !== last + 1
-          from = id
-          last = Number(n)
-          take(text)
-          if (isGap) wakeAll()
-        }
-      } catch {
-        if (isStopped) return
-        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS))
-        if (listening.isUsable()) wakeAll()
-      }
-    }
-  }
-  void listen()
-
-  async function compare(): Promise<void> {
-    const mine = [...held].filter(([, { claim }]) => claim !== '')
-    for (let at = 0; at < mine.length; at += COMPARE_AT_ONCE) {
-      const some = mine.slice(at, at + COMPARE_AT_ONCE)
-      const known = await link.redis.hmget(key, ...some.map(([device]) => device))
-      for (const [i, [device, { claim }]] of some.entries()) {
-        if (held.get(device)?.claim !== claim || known[i] === claim) continue
-        if (known[i] !== null) lose(device, 'takeover')
-        else {
-          await link.redis.hsetnx(key, device, claim)
-          onWake(device, 0)
-        }
-      }
-    }
-  }
-  const comparing = setInterval(() => void compare().catch(() => undefined), COMPARE_EVERY_MS)
-  comparing.unref()
-
-  const claims: Claims = {
+  return {
     claim(device, holder) {
       const before = held.get(device)
       held.set(device, { holder, epoch: ++lastEpoch, claim: '' })
       before?.holder.onLost('takeover')
       return lastEpoch
     },
-    async known(device, epoch) {
-      const [number, before] = (await callScript(link.redis, claimScript, [key, epochs], [device, node])) as [
-        number,
-        Buffer,
-      ]
-      const claim = `${node}:${number}`
-      const mine = held.get(device)
-      if (mine?.epoch === epoch) mine.claim = claim
-      else await callScript(link.redis, releaseScript, [key], [device, claim])
-      const other = before.toString()
-      if (other !== '' && nodeOf(other) !== node) await tell(nodeOf(other), `${device} lost ${other}`)
-    },
+    known: (device, epoch) => announce(node, device, epoch),
     release(device, epoch) {
       const mine = held.get(device)
       if (mine?.epoch !== epoch) return
       held.delete(device)
       if (mine.claim === '') return
-      callScript(link.redis, releaseScript, [key], [device, mine.claim]).catch(() => undefined)
+      callScript(link.redis, releaseScript, [claimsKey(node)], [device, mine.claim]).catch(() => undefined)
     },
-    wake(device, row: Row) {
+    wake(device, row) {
       const found = held.get(device)
       found?.holder.onWake(row)
       return found !== undefined
     },
     evict(device, reason) {
-      lose(device, reason)
+      lose(node, device, reason)
       // Whoever has it elsewhere hears of it; if not, its token is refused at the next connection.
       link.redis
-        .hget(key, device)
-        .then((claim) => (claim === null || nodeOf(claim) === node ? undefined : tell(nodeOf(claim), `${device} end ${reason}`)))
+        .hget(claimsKey(node), device)
+        .then((claim) => {
+          if (claim === null || nodeOf(claim) === name) return
+          return tellNode(link, prefix, nodeOf(claim), `${device} end ${reason}`)
+        })
         .catch(() => undefined)
     },
   }
-  const wakes: Wakes = {
-    async hand(rows) {
-      const devices = [...rows.keys()]
-      const byNode = new Map<string, string[]>()
-      for (let at = 0; at < devices.length; at += DEVICES_PER_WAKE_MAX) {
-        const some = devices.slice(at, at + DEVICES_PER_WAKE_MAX)
-        const known = await link.redis.hmget(key, ...some)
-        for (const [i, device] of some.entries()) {
-          const claim = known[i]
-          if (claim === null || claim === undefined) continue
-          const lines = byNode.get(nodeOf(claim)) ?? []
-          byNode.set(nodeOf(claim), lines)
-          lines.push(`${device} ${rows.get(device)}`)
-        }
-      }
-      await Promise.all([...byNode].map(([name, lines]) => tell(name, lines.join('\n'))))
-    },
+}
+
+async function hand(node: Node, rows: ReadonlyMap<string, number>): Promise<void> {
+  const { link, prefix } = node
+  const devices = [...rows.keys()]
+  const byNode = new Map<string, string[]>()
+  for (let at = 0; at < devices.length; at += DEVICES_PER_WAKE_MAX) {
+    const some = devices.slice(at, at + DEVICES_PER_WAKE_MAX)
+    const known = await link.redis.hmget(claimsKey(node), ...some)
+    for (const [i, device] of some.entries()) {
+      const claim = known[i]
+      if (claim === null || claim === undefined) continue
+      const lines = byNode.get(nodeOf(claim)) ?? []
+      byNode.set(nodeOf(claim), lines)
+      lines.push(`${device} ${rows.get(device)}`)
+    }
   }
+  await Promise.all([...byNode].map(([name, lines]) => tellNode(link, prefix, name, lines.join('\n'))))
+}
+
+/** `onWake` decides when a device looks; `link` is for commands, `listening` for reading the node's stream alone. */
+export function createSharedClaims(
+  link: Link,
+  listening: Link,
+  prefix: string,
+  name: string,
+  onWake: OnWake,
+): SharedClaims {
+  const node: Node = { link, prefix, name, onWake, held: new Map() }
+  const wakeAll = (): void => {
+    for (const device of node.held.keys()) onWake(device, 0)
+  }
+  const stopListening = listenToNode(listening, prefix, name, (text) => take(node, text), wakeAll)
+  const comparing = setInterval(() => void compare(node).catch(() => undefined), COMPARE_EVERY_MS)
+  comparing.unref()
   return {
-    claims,
-    wakes,
-    devices: () => held.size,
+    claims: createClaims(node),
+    wakes: { hand: (rows) => hand(node, rows) },
+    devices: () => node.held.size,
     stop() {
-      isStopped = true
+      stopListening()
       clearInterval(comparing)
     },
   }

@@ -23,7 +23,8 @@ return 1
 `)
 
 /**
- * Spends a try and gives hash, end and tries before it; false when there is none. KEYS index, code. ARGV offset, hash. What is guessed right
+ * Spends a try and gives hash, end and tries before it; false when there is none. KEYS index, code. ARGV offset, hash.
+ * What is guessed right
  * is gone in the same step, or two would spend it.
  */
 const spendScript = script(`${BOUNDED}

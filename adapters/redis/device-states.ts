@@ -80,7 +80,7 @@ export function createDeviceStates(link: Link, prefix: string, shards: number): 
         const args = [WHICHEVER_SLOT, lastSeq]
         sentSeq = Number(String(await callScript(redis, closeScript, [deviceKey(prefix, device)], args)))
       }
-      return { subscribed: subscribed === '1', sentSeq, lastStamp, records }
+      return { subscribed: subscribed === '1', sentSeq, lastStamp, records, appendedSeq: lastSeq }
     },
     async setSubscribed(device, subscribed) {
       await callScript(redis, subscribedScript, [deviceKey(prefix, device)], [subscribed ? 1 : 0])

@@ -22,7 +22,8 @@ function required(name: string): string {
   return value
 }
 
-async function makeDeployment(): Promise<Record<string, string>> {
+/** Names of its own on the services that are up. */
+export async function makeDeployment(): Promise<Record<string, string>> {
   const name = `w${process.pid}_${Date.now().toString(36)}_${++worlds}`
   const database = new URL(required('DATABASE_URL'))
   const client = new pg.Client({ connectionString: database.href })

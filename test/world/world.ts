@@ -10,8 +10,8 @@ import { type Server, type ServerOverrides, startServer } from '../../broker/ser
 import { readConfig } from '../../core/config.ts'
 import type { Clock, Log } from '../../core/ports.ts'
 import { type Client, type ClientOptions, connectClient } from './client.ts'
-import { profileEnv } from './profile.ts'
 import { type DeviceMaker, makeDevices, type TestDevice } from './devices.ts'
+import { profileEnv } from './profile.ts'
 
 export type { TestDevice } from './devices.ts'
 
