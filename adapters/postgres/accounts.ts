@@ -68,12 +68,13 @@ async function endAll(run: Run, user: Uint8Array, now: number): Promise<string[]
   return rows.map((row) => row['id'] as string)
 }
 
-async function endSome(run: Run, ended: readonly string[], now: number): Promise<string[]> {
-  for (const id of ended) {
-    await run('endDevice', now, id)
-    await dropKeys(run, id)
-  }
-  return [...ended]
+/** Also whichever device is the primary one now: somebody else may have replaced it since the caller looked. */
+async function endSome(run: Run, user: Uint8Array, ended: readonly string[], now: number): Promise<string[]> {
+  const primary = (await run('endPrimary', now, user)).map((row) => row['id'] as string)
+  for (const id of ended) await run('endDevice', now, id)
+  const all = [...new Set([...primary, ...ended])]
+  for (const id of all) await dropKeys(run, id)
+  return all
 }
 
 /** Opens the port over the database; `write` is that of its directory. */
@@ -101,7 +102,7 @@ export function createAccounts(database: Database, write: OpenDirectory['write']
       return write(async (run, touch) => {
         touch(user)
         const isNew = !(await lockPerson(run, user)).equals(identityKey)
-        const gone = isNew ? await endAll(run, user, now()) : await endSome(run, ended, now())
+        const gone = isNew ? await endAll(run, user, now()) : await endSome(run, user, ended, now())
         if (isNew) await run('setIdentity', identityKey, user)
         if (handle !== undefined) await run('setHandle', handle, user)
         return { number: await insertDevice(run, user, device, true, now()), ended: gone }

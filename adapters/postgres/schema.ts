@@ -83,6 +83,8 @@ export const STATEMENTS = {
   endDevice: 'UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false WHERE id = $2 AND revoked_ms = 0',
   endDevices: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false WHERE user_id = $2 AND revoked_ms = 0
     RETURNING id`,
+  endPrimary: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false
+    WHERE user_id = $2 AND is_primary AND revoked_ms = 0 RETURNING id`,
   eraseUser: `UPDATE users SET erased_ms = $1, phone_hash = NULL, handle = NULL, identity_key = NULL
     WHERE user_id = $2 AND erased_ms = 0`,
   dropGrants: 'DELETE FROM grants WHERE owner = $1 OR peer = $1',

@@ -47,7 +47,7 @@ async function runMocha(
   interrupted: AbortSignal,
 ): Promise<Counts> {
   const colour = process.stdout.isTTY ? ['--color'] : []
-  const child = spawn(process.execPath, [MOCHA, ...colour, ...args, ...process.argv.slice(2)], {
+  const child = spawn(process.execPath, [MOCHA, ...colour, '--exit', ...args, ...process.argv.slice(2)], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -51,11 +51,11 @@ describe('bounds on Redis', () => {
     await codes.put('bob', HASH, inSeconds(100))
     offsetMs = 2 * SECOND_MS
     await codes.put('cem', HASH, inSeconds(100))
-    assert.equal(await codes.spend('ann', HASH), true)
+    assert.ok(await codes.spend('ann', HASH))
     await codes.put('dora', HASH, inSeconds(100))
     await codes.put('ed', HASH, inSeconds(100))
-    assert.equal(await codes.spend('bob', HASH), false)
-    for (const who of ['cem', 'dora', 'ed']) assert.equal(await codes.spend(who, HASH), true)
+    assert.equal(await codes.spend('bob', HASH), undefined)
+    for (const who of ['cem', 'dora', 'ed']) assert.ok(await codes.spend(who, HASH))
   })
 
   it('of codes: what is over leaves the server by itself', async () => {
@@ -82,7 +82,7 @@ describe('bounds on Redis', () => {
     const [one, other] = [await scene.node(), await scene.node()]
     await one.codes.put('ann', HASH, Date.now() + SECOND_MS * 60)
     const spent = await Promise.all([one.codes.spend('ann', HASH), other.codes.spend('ann', HASH)])
-    assert.deepEqual(spent.sort(), [false, true])
+    assert.equal(spent.filter((each) => each !== undefined).length, 1)
     assert.equal(await one.limiter.take('asks', 'ann', 1, SECOND_MS), 0)
     assert.notEqual(await other.limiter.take('asks', 'ann', 1, SECOND_MS), 0)
     await one.links.open('box', Date.now() + SECOND_MS * 60)
