@@ -26,7 +26,8 @@ interface View {
   /** Positions in `acknowledged`: they are not given again. */
   readonly hidden: Set<string>
   slot: number
-  isOpen: boolean
+  /** Connections here: at a takeover the new one opens before the old one has closed. */
+  open: number
   saving: Promise<void> | undefined
 }
 
@@ -49,7 +50,7 @@ export interface InboxView {
 function viewOf({ views }: Parts, device: string): View {
   let view = views.get(device)
   if (view === undefined) {
-    view = { track: undefined, acknowledged: [], hidden: new Set(), slot: -1, isOpen: false, saving: undefined }
+    view = { track: undefined, acknowledged: [], hidden: new Set(), slot: -1, open: 0, saving: undefined }
     views.set(device, view)
   }
   return view
@@ -85,7 +86,7 @@ async function saveNow(parts: Parts, device: string, view: View): Promise<void> 
   }
   if (view.acknowledged.length > 0) return
   parts.dirty.delete(device)
-  if (!view.isOpen) parts.views.delete(device)
+  if (view.open === 0) parts.views.delete(device)
 }
 
 function save(parts: Parts, device: string): Promise<void> {
@@ -130,28 +131,30 @@ async function page(parts: Parts, device: string, seq: number, sub: number, limi
   const view = viewOf(parts, device)
   view.track ??= newTrack(await rows.cursor(device))
   for (let from = { seq, sub }; ; ) {
+    // What is saved while this reads is hidden no more, and may be in what is read.
+    const hidden = new Set(view.hidden)
     const found = await rows.page(device, from.seq, from.sub, watermark.value(), limit)
     noteRead(view.track, found)
-    const shown = found.filter((row) => !view.hidden.has(positionKey(row)))
+    const shown = found.filter((row) => !hidden.has(positionKey(row)) && !view.hidden.has(positionKey(row)))
     const last = found.at(-1)
     if (shown.length > 0) return shown
     if (last === undefined) break
     from = last
   }
-  if (!view.isOpen && view.acknowledged.length === 0) parts.views.delete(device)
+  if (view.open === 0 && view.acknowledged.length === 0) parts.views.delete(device)
   return []
 }
 
 function close(parts: Parts, device: string, sentSeq: number): void {
   const view = viewOf(parts, device)
-  view.isOpen = false
+  view.open = Math.max(0, view.open - 1)
   if (view.slot >= 0) {
     parts.states.close(device, view.slot, sentSeq).catch((error: Error) => {
       parts.log.warn({ device, error: error.message }, 'a device counts as connected still')
     })
   }
   if (view.acknowledged.length > 0) void save(parts, device)
-  else parts.views.delete(device)
+  else if (view.open === 0) parts.views.delete(device)
 }
 
 export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
@@ -164,7 +167,7 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
     async open(device) {
       const state = await states.open(device)
       await readable(parts, state.appendedSeq)
-      viewOf(parts, device).isOpen = true
+      viewOf(parts, device).open++
       return state
     },
     setSubscribed: (device, subscribed) => states.setSubscribed(device, subscribed),

@@ -28,7 +28,7 @@ const SHARED = [
 const EMBEDDED_ONLY =
   'clock steps back|when nothing is left|were put away|A4: what may pass|wait in the inbox of a sender|makes no entry|' +
   'read marks of several|on the disk before SUBACK|UNSUBSCRIBE, at once|all the way round|also after a restart$|' +
-  'expired stands|a crash between the two'
+  'expired stands|a crash between the two|ring of ids|disk that is slow'
 const RUNS: readonly { readonly env: Record<string, string>; readonly args: readonly string[] }[] = [
   { env: {}, args: ['test/cluster/**/*.test.ts'] },
   // The library of BullMQ leaves helpers of its compiler behind.
