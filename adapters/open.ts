@@ -1,25 +1,16 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Clock, Log, Mark, Ports } from '../core/ports.ts'
+import type { Clock, Log } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { createConsoleSms } from './console/sms.ts'
 import { createClaims } from './memory/claims.ts'
 import { createCodes } from './memory/codes.ts'
 import { createLimiter } from './memory/limiter.ts'
 import { createLinks } from './memory/links.ts'
+import type { Opened } from './opened.ts'
 import { openSqlite } from './sqlite/index.ts'
 import type { StoreLimits } from './sqlite/store.ts'
-
-export interface Opened {
-  readonly ports: Ports
-  readonly pendingMarks: readonly Mark[]
-  /** What the store says of itself, for operators. */
-  storeFacts(): Record<string, number | string>
-  /** What PUBACK rests on, in a sentence. */
-  readonly promise: string
-  close(): Promise<void>
-}
 
 /** What tests set beside the settings. */
 export interface Overrides {
@@ -36,13 +27,27 @@ const MOVE_EVERY_MS = 1_000
 const CODES_MAX = 100_000
 const BUCKETS_MAX = 500_000
 
-/** Opens the embedded profile: everything in one process, one SQLite database. */
+/** The profile that the settings choose: the cluster when its engines are named, else the embedded one. */
 export async function openPorts(
   config: Config,
   now: Clock,
   log: Log,
   onFatal: (error: Error) => void,
   overrides: Overrides = {},
+): Promise<Opened> {
+  if (config.redisUrl === undefined) return openEmbedded(config, now, log, onFatal, overrides)
+  // Loaded only where it is needed: drivers take time and memory.
+  const { openCluster } = await import('./open-cluster.ts')
+  return openCluster(config, now, log, onFatal)
+}
+
+/** Everything in one process, one SQLite database. */
+async function openEmbedded(
+  config: Config,
+  now: Clock,
+  log: Log,
+  onFatal: (error: Error) => void,
+  overrides: Overrides,
 ): Promise<Opened> {
   const store = await openSqlite(
     config.dataDir,

@@ -7,14 +7,15 @@ const readyz = Type.Object({
   status: Type.Union([Type.Literal('ready'), Type.Literal('not ready')]),
   missing: Type.Array(
     Type.Object({
-      what: Type.String({ description: 'intake or process.' }),
+      what: Type.String({ description: 'intake, process, or a store.' }),
       why: Type.String({ description: 'A name of the error catalogue.' }),
     }),
   ),
 })
 
 export interface Missing {
-  readonly what: 'intake' | 'process'
+  /** intake, process, or a store. */
+  readonly what: string
   /** A name of the error catalogue. */
   readonly why: string
 }

@@ -69,7 +69,7 @@ async function tellLow(ports: Ports, asked: readonly Asked[], bundles: readonly 
   const notices = asked.flatMap(({ device }, i) => {
     const left = bundles[i]?.left
     const counts = left && lowNotice(left)
-    return counts === undefined ? [] : [noticeEnvelope([device.id], { prekeysLow: counts })]
+    return counts === undefined ? [] : [noticeEnvelope(ports.intake.shards, [device.id], { prekeysLow: counts })]
   })
   if (notices.length === 0) return
   try {

@@ -31,7 +31,7 @@ export async function tellDevices(ports: Ports, user: Uint8Array, except: string
   const devices = (account?.devices ?? []).map(({ id }) => id).filter((id) => id !== except)
   if (devices.length === 0) return
   try {
-    await appendOwn(ports, [noticeEnvelope(devices, { devicesChanged: user })])
+    await appendOwn(ports, [noticeEnvelope(ports.intake.shards, devices, { devicesChanged: user })])
   } catch (error) {
     ports.log.warn({ devices, error: (error as Error).message }, 'devices were not told of a changed list')
   }

@@ -33,6 +33,7 @@ function missingOf(server: Server, isDraining: boolean): Missing[] {
   const missing: Missing[] = []
   const refusal = server.opened.ports.intake.refusal()
   if (refusal !== undefined) missing.push({ what: 'intake', why: refusal })
+  missing.push(...(server.opened.missing?.() ?? []))
   if (isDraining) missing.push({ what: 'process', why: 'shutting_down' })
   return missing
 }

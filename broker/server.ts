@@ -1,7 +1,8 @@
 /** The process assembled: adapters, plugins, aedes behind the guard, listeners. No rules here. */
 import { createHash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { type Opened, type Overrides, openPorts } from '../adapters/open.ts'
+import { type Overrides, openPorts } from '../adapters/open.ts'
+import type { Opened } from '../adapters/opened.ts'
 import type { Config } from '../core/config.ts'
 import { countBy, createMetrics, type Metrics } from '../core/metrics.ts'
 import type { Clock, Log } from '../core/ports.ts'
@@ -9,7 +10,7 @@ import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plug
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import { startWorkers } from '../workers/index.ts'
+import { startTurns, startWorkers } from '../workers/index.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { accept, onReady } from './guard.ts'
 import { end, endGently, type Guard, type Guards } from './guarded.ts'
@@ -133,8 +134,10 @@ export async function startServer(
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
   }
   const stopWorkers = startWorkers(opened.ports)
+  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage) : undefined
   const stop = async (): Promise<void> => {
     plugins.stop()
+    await stopTurns?.()
     await stopWorkers()
     await engine.close()
     await opened.close()

@@ -3,6 +3,7 @@
  * `npm run config` prints and what docs/settings.md shows come from it. Pure: it is given the environment.
  */
 import { limits } from '../topics/limits.ts'
+import { settingRows as rows, type SettingRow, type SettingType } from './settings.ts'
 
 /** A text that does not print itself: only `reveal()` gives it. */
 export interface Secret {
@@ -15,156 +16,7 @@ export function secret(text: string): Secret {
   return { reveal: () => text, toString: hidden, toJSON: hidden }
 }
 
-type Type = 'port' | 'text' | 'flag' | 'count' | 'secret'
-interface Row {
-  readonly env: string
-  readonly type: Type
-  /** '' means unset. */
-  readonly fallback: string
-  readonly about: string
-}
-
-const rows = {
-  dataDir: {
-    env: 'DATA_DIR',
-    type: 'text',
-    fallback: 'data',
-    about: 'Folder of the database, the secrets and the reserve file.',
-  },
-  mqttHost: { env: 'MQTT_HOST', type: 'text', fallback: '127.0.0.1', about: 'Address of the plain MQTT listener.' },
-  mqttPort: {
-    env: 'MQTT_PORT',
-    type: 'port',
-    fallback: '1883',
-    about: 'Port of the plain MQTT listener; 0 takes a free one.',
-  },
-  mqttPlaintext: {
-    env: 'MQTT_ALLOW_PLAINTEXT_ON_NETWORK',
-    type: 'flag',
-    fallback: 'no',
-    about: 'yes: plain MQTT and HTTP may listen on an address that is not loopback.',
-  },
-  mqttsHost: { env: 'MQTTS_HOST', type: 'text', fallback: '0.0.0.0', about: 'Address of the MQTT over TLS listener.' },
-  mqttsPort: {
-    env: 'MQTTS_PORT',
-    type: 'port',
-    fallback: '8883',
-    about: 'Port of MQTT over TLS, when TLS_CERT is set.',
-  },
-  tlsCert: {
-    env: 'TLS_CERT',
-    type: 'text',
-    fallback: '',
-    about: 'Certificate chain (PEM file); read again on SIGHUP.',
-  },
-  tlsKey: { env: 'TLS_KEY', type: 'text', fallback: '', about: 'Private key (PEM file); read again on SIGHUP.' },
-  httpHost: {
-    env: 'HTTP_HOST',
-    type: 'text',
-    fallback: '127.0.0.1',
-    about: 'Address of HTTP and of MQTT over WebSocket.',
-  },
-  httpPort: {
-    env: 'HTTP_PORT',
-    type: 'port',
-    fallback: '8080',
-    about: 'Port of HTTP and of MQTT over WebSocket (/v1/ws).',
-  },
-  httpOrigins: {
-    env: 'HTTP_ORIGINS',
-    type: 'text',
-    fallback: '',
-    about: 'Origins of web pages that may open /v1/ws, separated by commas; none by default.',
-  },
-  adminToken: {
-    env: 'ADMIN_TOKEN',
-    type: 'secret',
-    fallback: '',
-    about: 'Token of the admin API; made at first start when unset.',
-  },
-  observerPassword: {
-    env: 'OBSERVER_PASSWORD',
-    type: 'secret',
-    fallback: '',
-    about: 'Password of the login `observer`; made at first start when unset.',
-  },
-  phoneKey: {
-    env: 'PHONE_KEY',
-    type: 'secret',
-    fallback: '',
-    about: 'Key under which phone numbers are hashed; made at first start when unset. Without it no number is known.',
-  },
-  publicUrl: {
-    env: 'PUBLIC_URL',
-    type: 'text',
-    fallback: '',
-    about: 'How clients reach HTTP, like https://chat.example.org; HTTP_HOST and HTTP_PORT when unset.',
-  },
-  codesPerMinuteMax: {
-    env: 'CODES_PER_MINUTE_MAX',
-    type: 'count',
-    fallback: String(limits.codesPerMinuteMax),
-    about: 'Codes sent to phones in a minute.',
-  },
-  codesPerAddressPerHourMax: {
-    env: 'CODES_PER_ADDRESS_PER_HOUR_MAX',
-    type: 'count',
-    fallback: String(limits.codesPerAddressPerHourMax),
-    about: 'Codes asked for by one address in an hour.',
-  },
-  codeTriesPerAddressPerHourMax: {
-    env: 'CODES_TRIED_PER_ADDRESS_PER_HOUR_MAX',
-    type: 'count',
-    fallback: String(limits.codeTriesPerAddressPerHourMax),
-    about: 'Codes and link tokens tried by one address in an hour.',
-  },
-  linksPerAddressPerHourMax: {
-    env: 'LINKS_PER_ADDRESS_PER_HOUR_MAX',
-    type: 'count',
-    fallback: String(limits.linksPerAddressPerHourMax),
-    about: 'Links of new devices opened by one address in an hour.',
-  },
-  logLevel: { env: 'LOG_LEVEL', type: 'text', fallback: 'info', about: 'fatal, error, warn, info, debug or silent.' },
-  windowRows: {
-    env: 'WINDOW_ROWS',
-    type: 'count',
-    fallback: String(limits.windowRows),
-    about: 'Rows written to a connection and not acknowledged.',
-  },
-  inboxRowsMax: {
-    env: 'INBOX_ROWS_MAX',
-    type: 'count',
-    fallback: String(limits.inboxRowsMax),
-    about: 'Rows that wait for one device; beyond, it is full and its senders are told.',
-  },
-  diskFreeMibMin: {
-    env: 'DISK_FREE_MIB_MIN',
-    type: 'count',
-    fallback: String(limits.diskFreeBytesMin / 1024 / 1024),
-    about: 'Free space in MiB below which new messages are refused.',
-  },
-  diskReserveMib: {
-    env: 'DISK_RESERVE_MIB',
-    type: 'count',
-    fallback: String(limits.diskReserveBytes / 1024 / 1024),
-    about: 'Size in MiB of the file that is given back when the disk is full.',
-  },
-  connectionsMax: {
-    env: 'CONNECTIONS_MAX',
-    type: 'count',
-    fallback: String(limits.connectionsMax),
-    about: 'Connections of this process.',
-  },
-  connectionsPerAddressMax: {
-    env: 'CONNECTIONS_PER_ADDRESS_MAX',
-    type: 'count',
-    fallback: String(limits.connectionsPerAddressMax),
-    about: 'Connections of one address.',
-  },
-  nodeName: { env: 'NODE_NAME', type: 'text', fallback: 'one', about: 'Name of this process under ops/node/.' },
-} as const satisfies Record<string, Row>
-
-type Value<T extends Type> = T extends 'port' | 'count'
+type Value<T extends SettingType> = T extends 'port' | 'count'
   ? number
   : T extends 'flag'
     ? boolean
@@ -188,7 +40,7 @@ const FOREIGN = new Set(['HTTP_PROXY'])
 /** Says what to do: it is printed as it stands. */
 export class ConfigFault extends Error {}
 
-function parse(row: Row, text: string): unknown {
+function parse(row: SettingRow, text: string): unknown {
   const isNumber = /^[0-9]{1,9}$/.test(text)
   switch (row.type) {
     case 'port':
@@ -229,6 +81,14 @@ function check(config: Config): void {
         `${name} is ${host}, where anybody can listen in; use TLS, or say MQTT_ALLOW_PLAINTEXT_ON_NETWORK=yes.`,
       )
     }
+  }
+  const engines = [config.redisUrl, config.databaseUrl, config.cassandraContactPoints || undefined]
+  const set = engines.filter((engine) => engine !== undefined).length
+  if (set !== 0 && set !== engines.length) {
+    throw new ConfigFault('REDIS_URL, DATABASE_URL and CASSANDRA_CONTACT_POINTS go together; set all of them or none.')
+  }
+  if (config.cassandraReplicas !== 1 && config.cassandraReplicas !== 3) {
+    throw new ConfigFault(`CASSANDRA_REPLICAS is ${config.cassandraReplicas}; give 1 or 3.`)
   }
   if (config.windowRows > limits.windowRowsMax) {
     throw new ConfigFault(`WINDOW_ROWS is ${config.windowRows}; at most ${limits.windowRowsMax} fit.`)

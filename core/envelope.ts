@@ -52,6 +52,8 @@ export interface Body {
 }
 
 export interface Envelope {
+  /** Where its conversation lives (core/shards). */
+  readonly shard: number
   /** Sending device; '' when the server made the envelope. */
   readonly device: string
   readonly deviceNumber: number
@@ -81,8 +83,10 @@ export const NO_ROWS: Row[] = []
 
 /** Every key is always there: one hidden class for all envelopes, and no spread on the hot path. */
 export function pendingEnvelope(fields: Omit<Envelope, 'verdict' | 'seq' | 'lastStamp' | 'rows' | 'mark'>): Envelope {
-  const { device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } = fields
+  const { shard, device, deviceNumber, stamp, hash, dedupe, afterSeq, expiresMs, peer, source, targets, bodies } =
+    fields
   return {
+    shard,
     device,
     deviceNumber,
     stamp,

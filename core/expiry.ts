@@ -34,7 +34,7 @@ export async function expireRows(ports: Ports, by: string, device: string, rows:
     const account = await ports.directory.account(userOfKey(peer))
     for (let at = 0; at < seqs.length; at += limits.seqsPerListMax) {
       const expired = seqs.slice(at, at + limits.seqsPerListMax)
-      envelopes.push(receiptEnvelope(account?.devices ?? [], by, { expired }))
+      envelopes.push(receiptEnvelope(ports.intake.shards, { by, peer }, account?.devices ?? [], { expired }))
     }
   }
   if (envelopes.length > 0) await appendOwn(ports, envelopes)

@@ -14,14 +14,16 @@ import { inboxTopicOf } from '../topics/topic.ts'
 import { BODY_FRAME, BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from './envelope.ts'
 import type { Device, Ports } from './ports.ts'
 import type { Mark } from './row.ts'
+import { byShard, pairShard, shardOf } from './shards.ts'
 
 const NOTHING = new Uint8Array(0)
 
 /** The 16 bytes of a user from its key. */
 export const userOfKey = (key: string): Uint8Array => Uint8Array.from(Buffer.from(key, 'latin1'))
 
-function ownEnvelope(source: Uint8Array, targets: readonly Target[], mark: Mark | undefined): Envelope {
+function ownEnvelope(shard: number, source: Uint8Array, targets: readonly Target[], mark: Mark | undefined): Envelope {
   return {
+    shard,
     device: '',
     deviceNumber: 0,
     stamp: 0,
@@ -46,23 +48,32 @@ export function markTarget(device: string): Target {
   return { device, body: BODY_MARK, topic: NOTHING, numbered: false, own: false, peer: NOTHING, receiptTo: '' }
 }
 
-/** What the user `by` is said to have reached, for all `devices` of the other user. `mark` is what that makes known. */
-export function receiptEnvelope(devices: readonly Device[], by: string, said: Partial<Receipt>, mark?: Mark): Envelope {
+/**
+ * What the user `by` is said to have reached in the conversation with `peer`, for all `devices` of that one; `mark` is
+ * what that makes known. Numbered where the conversation is.
+ */
+export function receiptEnvelope(
+  shards: number,
+  { by, peer }: Pick<Mark, 'by' | 'peer'>,
+  devices: readonly Device[],
+  said: Partial<Receipt>,
+  mark?: Mark,
+): Envelope {
   const targets = devices.map(({ id }) => markTarget(id))
-  return ownEnvelope(receiptBytes({ peer: userOfKey(by), ...said }), targets, mark)
+  return ownEnvelope(pairShard(by, peer, shards), receiptBytes({ peer: userOfKey(by), ...said }), targets, mark)
 }
 
-/** A notice for persons' devices. */
-export function noticeEnvelope(devices: readonly string[], notice: Fields<Notice>): Envelope {
+/** A notice for persons' devices, at least one. Numbered where the first one's id is. */
+export function noticeEnvelope(shards: number, devices: readonly string[], notice: Fields<Notice>): Envelope {
   const targets = devices.map((device): Target => {
     return { ...markTarget(device), body: BODY_FRAME, topic: Buffer.from(inboxTopicOf(device)) }
   })
-  return ownEnvelope(encodeDelivery({ notice }), targets, undefined)
+  return ownEnvelope(shardOf(devices[0] ?? '', shards), encodeDelivery({ notice }), targets, undefined)
 }
 
 /** The notice that about so many messages for a person's device were not kept (B6). */
-export function gapEnvelope(device: string, count: number): Envelope {
-  return noticeEnvelope([device], { gap: count })
+export function gapEnvelope(shards: number, device: string, count: number): Envelope {
+  return noticeEnvelope(shards, [device], { gap: count })
 }
 
 /** One receipt as the bytes of a Delivery. */
@@ -91,7 +102,7 @@ export function newReceipt(said: Partial<Receipt>): Receipt {
 
 /** Appends envelopes and, once they are durable, wakes the devices of their rows. Rejects with an IntakeFault. */
 export async function appendOwn(ports: Ports, envelopes: readonly Envelope[]): Promise<void> {
-  await ports.intake.append(0, envelopes)
+  await Promise.all([...byShard(envelopes)].map(([shard, batch]) => ports.intake.append(shard, batch)))
   for (const { rows } of envelopes) {
     for (const row of rows) if (!ports.claims.wake(row.device, row)) row.source = undefined
   }

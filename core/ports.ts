@@ -3,10 +3,20 @@
  * adapter must pass. Comments state what is atomic, ordered, idempotent and bounded.
  */
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import type { Envelope } from './envelope.ts'
+import type { Envelope, IntakeFault } from './envelope.ts'
 import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
-import type { Mark, RequestRecord, Row } from './row.ts'
+import type { InboxState, Mark, Row } from './row.ts'
 
+export {
+  type DeadLetters,
+  type DeviceStates,
+  type Entry,
+  type EntryLog,
+  type InboxRows,
+  StoreDownFault,
+  type Turns,
+  type Wakes,
+} from './cluster.ts'
 export {
   type Accounts,
   type Codes,
@@ -28,7 +38,16 @@ export {
   type SignedPrekey,
   type Sms,
 } from './people.ts'
-export { type Mark, type RequestRecord, ROW_FRAME, ROW_MARK, type Row } from './row.ts'
+export {
+  type InboxCursor,
+  type InboxState,
+  type Mark,
+  type Position,
+  type RequestRecord,
+  ROW_FRAME,
+  ROW_MARK,
+  type Row,
+} from './row.ts'
 
 export type Kind = 'person' | 'thing' | 'service'
 
@@ -109,23 +128,14 @@ export interface Directory {
   revoke(device: string): Promise<boolean>
 }
 
-/** What the inbox knows of a device when it connects. */
-export interface InboxState {
-  /** "Has subscribed" (B1). */
-  readonly subscribed: boolean
-  /** Rows at or below it were written to some connection before: they go out with DUP. */
-  readonly sentSeq: number
-  readonly lastStamp: number
-  /** Waiting request records, oldest first, at most waitingRecordsMax. */
-  readonly records: readonly RequestRecord[]
-}
-
 /**
  * The intake numbers envelopes and stores them. Ordered: envelopes of one shard get rising numbers in the order of
  * the calls and calls resolve in that order. Atomic: a batch is stored whole or not at all. Durable when it resolves
  * (P1).
  */
 export interface Intake {
+  /** How many shards there are, fixed at first start; `core/shards` says which one a conversation lives in. */
+  readonly shards: number
   /**
    * Decides `verdict` and `seq` of each envelope (A1, A3) and resolves when the batch is durable; rejects with an
    * IntakeFault when nothing of it was stored, and then nothing appended after it in the same shard was stored either.
@@ -134,7 +144,7 @@ export interface Intake {
   /** Has the device's inbox reached `inboxRowsMax`? A counter; the overshoot is what was in flight (B6). */
   isFull(device: string): boolean
   /** Why the intake refuses work now (a name of the error catalogue), or undefined. */
-  refusal(): 'disk_full' | 'corrupt_store' | 'overloaded' | undefined
+  refusal(): IntakeFault['code'] | undefined
 }
 
 /** Inboxes of devices. Rows leave only when acknowledged, expired or dropped (P2). */
@@ -161,7 +171,10 @@ export interface Inbox {
 
 /** Devices whose rows have waited for some time, for jobs that walk all inboxes in bounded steps. */
 export interface Backlog {
-  /** The first device behind `device` in the order of ids, '' being in front of all; undefined behind the last one. */
+  /**
+   * The first device behind `device` in an order that is always the same, '' being in front of all; undefined behind
+   * the last one. Every device with rows that wait is named; one that has none any more may be.
+   */
   deviceAfter(device: string): Promise<string | undefined>
 }
 
@@ -169,6 +182,12 @@ export interface Backlog {
 export interface Claims {
   /** Takes the device over: the previous holder's `onLost` is called before this returns. Gives the epoch. */
   claim(device: string, holder: ClaimHolder): number
+  /**
+   * Resolves when all nodes know of the claim and who had the device elsewhere is being told: whoever writes a row
+   * after that finds this node, and whoever reads after that finds what was written before. Rejects when the store is
+   * down.
+   */
+  known(device: string, epoch: number): Promise<void>
   /** Gives the claim back if it still has this epoch. */
   release(device: string, epoch: number): void
   /** Wakes the device's connection with a row that is durable. False when no connection is claimed. */

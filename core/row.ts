@@ -21,6 +21,17 @@ export interface Row {
   end: number
 }
 
+/** Of a row in an inbox: rows are ordered by seq, then sub. */
+export interface Position {
+  readonly seq: number
+  readonly sub: number
+}
+
+/** Everything at or below the position is acknowledged, and so are the rows at the positions in `above`. */
+export interface InboxCursor extends Position {
+  readonly above: readonly Position[]
+}
+
 /** A request record (A3) that waits for the device to acknowledge its `accepted`. */
 export interface RequestRecord {
   readonly stamp: number
@@ -35,4 +46,15 @@ export interface Mark {
   readonly by: string
   readonly peer: string
   readonly upTo: number
+}
+
+/** What the inbox knows of a device when it connects. */
+export interface InboxState {
+  /** "Has subscribed" (B1). */
+  readonly subscribed: boolean
+  /** Rows at or below it were written to some connection before: they go out with DUP. */
+  readonly sentSeq: number
+  readonly lastStamp: number
+  /** Waiting request records, oldest first, at most waitingRecordsMax. */
+  readonly records: readonly RequestRecord[]
 }

@@ -4,7 +4,7 @@
  * is dropped, the inbox is read instead. Bounded: window rows, one page, and the socket's buffer.
  */
 import { isExpired } from '../core/expiry.ts'
-import { type Mark, ROW_MARK, type Row } from '../core/ports.ts'
+import { type Mark, ROW_MARK, type Row, StoreDownFault } from '../core/ports.ts'
 import { encodeDelivery } from '../topics/codec.ts'
 import { publishQos0 } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
@@ -12,6 +12,9 @@ import type { Connection, InFlight, Pump, PumpState } from './connection.ts'
 import { writeFrame, writeStored } from './outbound.ts'
 import { expireRow, flushReceipts, noteMark, type Receipts, takeMarkRow } from './receipts.ts'
 import { enterWindow, type Flow, hasRoom, isWindowFull, openSlot } from './window.ts'
+
+/** Between tries to read an inbox of a store that does not answer. */
+const READ_AGAIN_MS = 500
 
 export interface Delivery {
   readonly flow: Flow
@@ -68,8 +71,20 @@ export function read(delivery: Delivery, connection: Connection): void {
   pump.state = 'reading'
   readPages(delivery, connection).catch((error: Error) => {
     delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
-    if (connection.isOpen) connection.wire.end('storage_unavailable')
+    if (!connection.isOpen) return
+    if (error instanceof StoreDownFault) readLater(delivery, connection)
+    else connection.wire.end('storage_unavailable')
   })
+}
+
+/** A store that is away ends no connection (D5): its inbox is read when the store is back. */
+function readLater(delivery: Delivery, connection: Connection): void {
+  const pump = connection.pump as Pump
+  if (pump.state === 'stopped') return
+  pump.state = 'live'
+  setTimeout(() => {
+    if (connection.isOpen && pump.state === 'live') read(delivery, connection)
+  }, READ_AGAIN_MS).unref()
 }
 
 async function readPages(delivery: Delivery, connection: Connection): Promise<void> {

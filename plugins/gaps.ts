@@ -33,5 +33,5 @@ export function tellGaps(gaps: Gaps): void {
 async function tellGap(ports: Ports, device: string, count: number): Promise<void> {
   const account = await ports.directory.accountOfDevice(device)
   // The wire has no such notice for a thing; its sender was told, since a thing is its user's only device.
-  if (account?.kind === 'person') await appendOwn(ports, [gapEnvelope(device, count)])
+  if (account?.kind === 'person') await appendOwn(ports, [gapEnvelope(ports.intake.shards, device, count)])
 }

@@ -86,6 +86,8 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
       const { device } = connection
       const onWake = (row: Row) => wakePump(delivery, connection, row)
       connection.epoch = ports.claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
+      await ports.claims.known(device, connection.epoch)
+      if (!connection.isOpen) return
       // Revoked between its token's check and the claim: the eviction found nobody.
       const isStale = connection.directoryVersion !== ports.directory.version()
       if (isStale && (await ports.directory.accountOfDevice(device)) === undefined)

@@ -6,6 +6,7 @@
 import { type Envelope, type IntakeFault, NO_ROWS, type Target, VERDICT_NEW } from '../core/envelope.ts'
 import { countBy, type Metrics } from '../core/metrics.ts'
 import type { Ports } from '../core/ports.ts'
+import { byShard } from '../core/shards.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection, Sending } from './connection.ts'
 import { refusalOf } from './dedupe.ts'
@@ -15,6 +16,7 @@ import { flushAllSoon, noteAccepted, type Receipts } from './receipts.ts'
 import { isTemporary, RETRY_IN_S, type Refusal, refusal, writeRefusal } from './refuse.ts'
 
 const ANSWERS_PER_FLUSH = 256
+const NO_FAULTS: readonly (IntakeFault | undefined)[] = []
 
 /** A place in the sender's order: either an envelope or a refusal. */
 export interface Item {
@@ -35,6 +37,8 @@ export interface Ingress {
   readonly refusedHoldMs: number
   items: Item[]
   envelopes: Envelope[]
+  /** All batches before the one that is appended now are answered. For more than one shard. */
+  answered: Promise<void>
   /** Connections with unanswered PUBLISHes; of these the newest is closed at the node's bound. */
   readonly senders: Set<Connection>
 }
@@ -48,6 +52,7 @@ export function createIngress(ports: Ports, metrics: Metrics, receipts: Receipts
     refusedHoldMs,
     items: [],
     envelopes: [],
+    answered: Promise.resolve(),
     senders: new Set(),
   }
 }
@@ -161,10 +166,22 @@ function appendBatch(ingress: Ingress): void {
   const { items, envelopes } = ingress
   ingress.items = []
   ingress.envelopes = []
-  ingress.ports.intake.append(0, envelopes).then(
-    () => answer(ingress, items, undefined),
-    (fault: IntakeFault) => answer(ingress, items, fault),
+  const { intake } = ingress.ports
+  if (intake.shards === 1) {
+    intake.append(0, envelopes).then(
+      () => answer(ingress, items, NO_FAULTS),
+      (fault: IntakeFault) => answer(ingress, items, [fault]),
+    )
+    return
+  }
+  const faults: (IntakeFault | undefined)[] = []
+  const appends = [...byShard(envelopes)].map(([shard, batch]) =>
+    intake.append(shard, batch).catch((fault: IntakeFault) => {
+      faults[shard] = fault
+    }),
   )
+  // In the order of the turns, though a shard may be slower than the others.
+  ingress.answered = ingress.answered.then(() => Promise.all(appends)).then(() => answer(ingress, items, faults))
 }
 
 function wake(ingress: Ingress, envelope: Envelope): void {
@@ -172,10 +189,11 @@ function wake(ingress: Ingress, envelope: Envelope): void {
   envelope.rows = NO_ROWS
 }
 
-function answer(ingress: Ingress, items: readonly Item[], fault: IntakeFault | undefined): void {
+function answer(ingress: Ingress, items: readonly Item[], faults: readonly (IntakeFault | undefined)[]): void {
   let untilFlush = ANSWERS_PER_FLUSH
   for (const item of items) {
     const { connection, envelope } = item
+    const fault = envelope && faults[envelope.shard]
     // The other side works on the first answers of a long batch while the rest is written.
     if (--untilFlush === 0) {
       untilFlush = ANSWERS_PER_FLUSH

@@ -1,5 +1,6 @@
 /** Step 3 for things: `d/<device>/raw/<to>[/<n>]`, any bytes (WIRE.md, raw devices). */
 import { DEDUPE_NONE, DEDUPE_RISING, pendingEnvelope } from '../core/envelope.ts'
+import { pairShard } from '../core/shards.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import { limits } from '../topics/limits.ts'
 import { parseUpTopic, rawNumber, rawTo } from '../topics/topic.ts'
@@ -56,6 +57,7 @@ export function onRaw(
     const targets = deliverable(ingress, route.targets)
     if (targets === undefined) return refuse(refusal('undeliverable', number))
     const envelope = pendingEnvelope({
+      shard: pairShard(connection.principal.account.key, route.account?.key ?? '', ingress.ports.intake.shards),
       device: connection.device,
       deviceNumber: connection.principal.device.number,
       stamp: number,

@@ -97,7 +97,8 @@ async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
       appending.set(key, mark.upTo)
       news.push(mark)
       const account = await receipts.ports.directory.account(userOfKey(mark.peer))
-      envelopes.push(receiptEnvelope(account?.devices ?? [], mark.by, { delivered: mark.upTo }, mark))
+      const { shards } = receipts.ports.intake
+      envelopes.push(receiptEnvelope(shards, mark, account?.devices ?? [], { delivered: mark.upTo }, mark))
     }
     if (envelopes.length > 0) await appendOwn(receipts.ports, envelopes)
   } catch {
@@ -131,10 +132,16 @@ function waitingOf(connection: Connection): Waiting {
   return connection.waiting
 }
 
-/** Records of requests that were accepted before this connection. */
+/**
+ * Records of requests that were accepted before this connection, in the order of their stamps. Reading them takes time:
+ * what this connection has sent meanwhile may be among them, and waits already.
+ */
 export function takeRecords(receipts: Receipts, connection: Connection, records: readonly RequestRecord[]): void {
   if (records.length === 0) return
-  for (const { stamp, seq, peer } of records) waitingOf(connection).accepted.push({ stamp, seq, peer })
+  const waiting = waitingOf(connection)
+  const first = waiting.accepted[0]?.stamp ?? Number.POSITIVE_INFINITY
+  const before = records.filter(({ stamp }) => stamp < first)
+  waiting.accepted.unshift(...before.map(({ stamp, seq, peer }) => ({ stamp, seq, peer })))
   receipts.framesDue.add(connection)
 }
 

@@ -4,6 +4,7 @@ import { checkDeviceList } from '../core/device-list.ts'
 import { type Body, DEDUPE_NONE, DEDUPE_RECORD, type Envelope, pendingEnvelope, type Target } from '../core/envelope.ts'
 import { markTarget, receiptBytes } from '../core/own-envelopes.ts'
 import type { Device } from '../core/ports.ts'
+import { pairShard } from '../core/shards.ts'
 import {
   type DeviceBody,
   decodeSendRequest,
@@ -69,6 +70,7 @@ function envelopeOf(
 ): Envelope {
   const { ingress, connection, source, start, end } = context
   return pendingEnvelope({
+    shard: pairShard(connection.principal.account.key, peer, ingress.ports.intake.shards),
     device: connection.device,
     deviceNumber: connection.principal.device.number,
     stamp: request.stamp,
@@ -211,6 +213,7 @@ function readMark(context: Context, request: SendRequest, item: Receipt, isAnswe
     const forOwn = receiptBytes({ peer: user, read: item.read, played: item.played, own: true })
     const devices = route.account.devices
     const envelope = pendingEnvelope({
+      shard: pairShard(connection.principal.account.key, keyOf(user), ingress.ports.intake.shards),
       device: connection.device,
       deviceNumber: connection.principal.device.number,
       stamp: 0,

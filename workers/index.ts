@@ -1,8 +1,9 @@
 /**
  * The jobs of the embedded profile, each with its period: plain functions (job, ports), run one after the other here.
  */
-import type { Ports } from '../core/ports.ts'
+import type { Ports, Turns } from '../core/ports.ts'
 import { retain, WALK_BEGIN } from './retention.ts'
+import { type StoragePorts, takeTurn } from './storage.ts'
 
 interface Job {
   readonly name: string
@@ -46,5 +47,18 @@ function every({ name, everyMs }: Job, run: () => Promise<void>, ports: Ports): 
   return async () => {
     clearInterval(timer)
     await running
+  }
+}
+
+/** Takes turns of shards (D2). Gives how to stop: a turn under way ends after its step, and is taken by others. */
+export function startTurns(storage: StoragePorts & { readonly turns: Turns }): () => Promise<void> {
+  let isStopping = false
+  const stop = storage.turns.work(
+    (shard) => takeTurn(storage, shard, () => isStopping),
+    async (shard) => (await storage.entries.backlog(shard)) > 0,
+  )
+  return async () => {
+    isStopping = true
+    await stop()
   }
 }

@@ -15,6 +15,7 @@ export function createClaims(): Claims {
       before?.holder.onLost('takeover')
       return lastEpoch
     },
+    known: () => Promise.resolve(),
     release(device, epoch) {
       if (holders.get(device)?.epoch === epoch) holders.delete(device)
     },

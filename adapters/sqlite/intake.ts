@@ -208,6 +208,7 @@ export function createIntake(store: Store): Intake {
   }
 
   return {
+    shards: 1,
     append(_shard, batch) {
       return new Promise((resolve, reject) => {
         const refusal = store.refusal

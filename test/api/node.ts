@@ -7,6 +7,7 @@ import { type Node, startNode } from '../../broker/lifecycle.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Log } from '../../core/ports.ts'
 import { type Client, type ClientOptions, connectClient } from '../world/client.ts'
+import { profileEnv } from '../world/profile.ts'
 
 export const ADMIN_TOKEN = 'admin-of-the-tests'
 export const OBSERVER_PASSWORD = 'observer-of-the-tests'
@@ -46,7 +47,9 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
   const logged: TestNode['logged'] = []
   const write = (level: string) => (facts: object, text: string) => void logged.push({ level, facts, text })
   const log: Log = { info: write('info'), warn: write('warn'), error: write('error') }
+  const profile = await profileEnv(folder)
   const config = readConfig({
+    ...profile,
     DATA_DIR: folder,
     MQTT_PORT: '0',
     HTTP_PORT: '0',

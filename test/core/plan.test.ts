@@ -36,6 +36,7 @@ const envelope: fc.Arbitrary<Envelope> = fc
     seq: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
   })
   .map(({ targets, source, cuts, shared, field, deviceNumber, seq }) => ({
+    shard: 0,
     device: 'a',
     deviceNumber,
     stamp: 1,

@@ -148,4 +148,4 @@ describe('C1: rows live in a tail, and old ones in a table of their own', () => 
 
 /** The entry of a mark for nobody's devices. */
 const ownMark = (mark: { by: string; peer: string; upTo: number }) =>
-  receiptEnvelope([], mark.by, { delivered: 1 }, mark)
+  receiptEnvelope(1, mark, [], { delivered: 1 }, mark)

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Packet } from 'mqtt-packet'
 import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
+import { RETRY_LATER } from '../../topics/errors.ts'
 import { connect } from '../suites/broker.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
@@ -26,6 +27,9 @@ export interface Lane {
   /** By message: PUBACK came, or `accepted` in its place. */
   readonly acked: boolean[]
   ackedCount: number
+  /** Refused until later: sent again, oldest first, under the same stamp. */
+  readonly refused: Set<number>
+  retry: NodeJS.Timeout | undefined
   /** By message: seq as it was seen first, in a delivery or an `accepted`; 0 on the raw paths. */
   readonly seqs: (number | undefined)[]
   /** Messages that `accepted` was said of. */
@@ -43,6 +47,8 @@ const WINDOW = 20
 const WAITING_MAX = 400
 const BODY_BYTES = 250
 const SETTLE_MS_MAX = 15_000
+/** Longer than a refusal holds (RETRY_IN_S). */
+const RETRY_MS = 5_200
 /** Stamps are unix ms, always above the last one: message i of a lane has this one plus i. */
 const STAMP_BASE = Date.now()
 
@@ -58,6 +64,8 @@ export function createLane(path: Path, from: TestDevice, to: TestDevice, isAway:
     sent: 0,
     acked: [],
     ackedCount: 0,
+    refused: new Set(),
+    retry: undefined,
     seqs: [],
     accepted: new Set(),
     deliveredSeq: 0,
@@ -79,6 +87,7 @@ export async function connectSender(lane: Lane, port: number): Promise<void> {
     if (packet.cmd === 'puback') onPuback(lane, packet.messageId as number)
     else if (packet.cmd === 'publish') onMarks(lane, packet.payload as Buffer)
   })
+  lane.refused.clear()
   for (let i = 0; i < lane.sent; i++) if (lane.acked[i] !== true) post(lane, i, true)
 }
 
@@ -90,6 +99,8 @@ export function startLoad(lane: Lane): void {
 
 function fill(lane: Lane): void {
   const sentMax = lane.isAway ? lane.arrived + WAITING_MAX : Number.POSITIVE_INFINITY
+  // What comes later must not pass what was refused.
+  if (lane.refused.size > 0) return
   while (lane.isLoading && lane.sent - lane.ackedCount < WINDOW && lane.sent < sentMax) post(lane, lane.sent++, false)
 }
 
@@ -112,7 +123,16 @@ function requestOf({ to }: Lane, i: number): Uint8Array {
 function onPuback(lane: Lane, messageId: number): void {
   let i = messageId - 1
   while (i + 65_535 < lane.sent) i += 65_535
-  onAnswer(lane, i)
+  if (!lane.refused.has(i)) return onAnswer(lane, i)
+  lane.retry ??= setTimeout(sendAgain, RETRY_MS, lane).unref()
+}
+
+function sendAgain(lane: Lane): void {
+  lane.retry = undefined
+  const again = [...lane.refused].sort((a, b) => a - b)
+  lane.refused.clear()
+  for (const i of again) post(lane, i, true)
+  fill(lane)
 }
 
 function onAnswer(lane: Lane, i: number): void {
@@ -124,7 +144,8 @@ function onAnswer(lane: Lane, i: number): void {
 function onMarks(lane: Lane, payload: Buffer): void {
   const delivery = decodeDelivery(payload)
   if (delivery.fault) return void lane.faults.push(`${lane.path}: not a Delivery`)
-  if (delivery.error !== undefined) lane.faults.push(`${lane.path}: error ${delivery.error.code}`)
+  if (delivery.error?.retry === RETRY_LATER) lane.refused.add(delivery.error.stamp - STAMP_BASE)
+  else if (delivery.error !== undefined) lane.faults.push(`${lane.path}: error ${delivery.error.code}`)
   for (const { accepted, delivered } of delivery.receipts?.items ?? []) {
     if (delivered !== 0 && delivered < lane.deliveredSeq) lane.faults.push(`delivered fell to ${delivered}`)
     lane.deliveredSeq = Math.max(lane.deliveredSeq, delivered)

@@ -29,6 +29,7 @@ export function journalSeeds(): Seed[] {
     receiptTo: 'r'.repeat(16),
   })
   const envelope = (dedupe: Envelope['dedupe'], targets: Target[]): Envelope => ({
+    shard: 0,
     device: THING,
     deviceNumber: 1,
     stamp: 77,

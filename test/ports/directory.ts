@@ -1,7 +1,7 @@
 /** Conformance: what every adapter of the directory port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { ConflictFault, type NewAccount, type NewDevice } from '../../core/ports.ts'
+import { ConflictFault, type NewAccount, type NewDevice, type Ports } from '../../core/ports.ts'
 import { newUserId } from '../../topics/ids.ts'
 import type { Opener, Opening } from './opener.ts'
 
@@ -19,10 +19,12 @@ function device(id: string, user: Uint8Array, more: Partial<NewDevice> = {}): Ne
   return { id, user, number: 1, registrationId: 77, numbered: false, tokenHash: hashOf(`token of ${id}`), ...more }
 }
 
+type Given = Pick<Ports, 'directory'>
+
 /** Directory of core/ports.ts: every sentence of its comments. */
-export function directorySuite(open: Opener): void {
+export function directorySuite(open: Opener<Given>): void {
   describe('Directory', () => {
-    let opening: Opening
+    let opening: Opening<Given>
     const directory = () => opening.ports.directory
     beforeEach(async () => {
       opening = await open()

@@ -1,7 +1,8 @@
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Opened, type Overrides, openPorts } from '../../adapters/open.ts'
+import { type Overrides, openPorts } from '../../adapters/open.ts'
+import type { Opened } from '../../adapters/opened.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Log } from '../../core/ports.ts'
 import { accountsSuite } from './accounts.ts'
@@ -46,6 +47,7 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
       return opened.pendingMarks
     },
     clock,
+    isInOrder: true,
     facts: () => opened.storeFacts(),
     async age() {
       const before = clock.offsetMs
@@ -82,7 +84,7 @@ describe('the embedded adapters', () => {
   inboxSuite(openEmbedded)
   directorySuite(openEmbedded)
   claimsSuite(openEmbedded)
-  backlogSuite(openEmbedded)
+  backlogSuite(openEmbedded, true)
   accountsSuite(openEmbedded)
   codesSuite(openEmbedded)
   linksSuite(openEmbedded)

@@ -21,6 +21,7 @@ export function target(device: string, more: Partial<Target> = {}): Target {
 export function envelope(to: string | readonly Target[], text: string, more: Partial<Envelope> = {}): Envelope {
   const source = Buffer.from(text)
   return {
+    shard: 0,
     device: '',
     deviceNumber: 1,
     stamp: 0,

@@ -11,15 +11,17 @@ export interface Bounds {
   readonly waitingRecordsMax?: number
 }
 
-export interface Opening {
+export interface Opening<P extends Partial<Ports> = Ports> {
   /** Another object after `reopen` and `crash`. */
-  readonly ports: Ports
+  readonly ports: P
+  /** Calls take effect in the order in which they were made, also those that are under way at once. */
+  readonly isInOrder?: boolean
   /** Marks that were acknowledged and not appended before it was opened. */
   readonly pendingMarks: readonly Mark[]
   /** Added to the real time. */
   readonly clock: { offsetMs: number }
   /** What the store says of itself. */
-  facts(): Record<string, number | string>
+  facts(): Facts | Promise<Facts>
   /** Resolves when rows and records that waited have gone where old ones are kept. */
   age(): Promise<void>
   /** Closes in order and opens the same storage. */
@@ -29,4 +31,7 @@ export interface Opening {
   close(): Promise<void>
 }
 
-export type Opener = (bounds?: Bounds) => Promise<Opening>
+/** An adapter that has only some of the ports is given to their suites alone. */
+export type Opener<P extends Partial<Ports> = Ports> = (bounds?: Bounds) => Promise<Opening<P>>
+
+type Facts = Record<string, number | string>

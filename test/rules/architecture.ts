@@ -43,7 +43,7 @@ const drivers: [name: RegExp, homes: readonly string[]][] = [
 const outside = /^node:(fs|net|tls|http|https|http2|dgram|dns|child_process|worker_threads|cluster)\b/
 
 const freeFolders = ['test', 'bench']
-const opener = 'adapters/open.ts'
+const openers = ['adapters/open.ts', 'adapters/open-cluster.ts']
 
 /** Every import of one source, resolved against the tree's paths. */
 export function importsOf(path: string, source: string): Import[] {
@@ -107,8 +107,8 @@ function arrowFaults(path: string, one: Import, tree: Tree, entries: readonly st
     const to = folderOf(target)
     if (to !== from && arrows[from]?.includes(to) === false) return [`${at}: ${from}/ may not import from ${to}/`]
     const adapter = adapterOf(target)
-    if (adapter !== undefined && path !== opener && adapterOf(path) !== adapter) {
-      return [`${at}: only ${opener} names adapters`]
+    if (adapter !== undefined && !openers.includes(path) && adapterOf(path) !== adapter) {
+      return [`${at}: only ${openers[0]} names adapters`]
     }
     return []
   }

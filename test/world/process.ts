@@ -16,6 +16,9 @@ export interface ServerProcess {
   slowLookup(device: string, ms: number): Promise<void>
   /** Inbox rows in the tail that are not acknowledged durably. */
   tailRows(): Promise<number>
+  /** SIGSTOP and SIGCONT. */
+  pause(): void
+  resume(): void
   /** SIGKILL. Resolves when the process is gone. */
   kill(): Promise<void>
   /** Drains, then ends. */
@@ -54,6 +57,8 @@ export async function spawnServer(folder: string, env: Record<string, string> = 
     resumeStore: async () => void (await ask('resumeStore')),
     slowLookup: async (device, ms) => void (await ask('slowLookup', device, ms)),
     tailRows: async () => (await ask('tailRows')) as number,
+    pause: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
     kill: () => end('SIGKILL'),
     async stop() {
       await ask('drain')

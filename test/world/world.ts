@@ -11,6 +11,7 @@ import { readConfig } from '../../core/config.ts'
 import type { Clock, Log } from '../../core/ports.ts'
 import { type Client, type ClientOptions, connectClient } from './client.ts'
 import { type DeviceMaker, makeDevices, type TestDevice } from './devices.ts'
+import { profileEnv } from './profile.ts'
 
 export type { TestDevice } from './devices.ts'
 
@@ -43,7 +44,8 @@ export async function startWorld(
     error: (facts, text) => void logged.push({ level: 'error', facts, text }),
   }
   const now: Clock = () => Date.now() + clock.offsetMs
-  const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', OBSERVER_PASSWORD, ...options.env })
+  const profile = await profileEnv(folder)
+  const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', OBSERVER_PASSWORD, ...profile, ...options.env })
   const start = () => startServer(config, log, (error) => void fatal.push(error), now, options.overrides)
   const clients: Client[] = []
   // Asked of whatever server runs: `restart` opens another one.

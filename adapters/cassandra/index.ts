@@ -1,0 +1,54 @@
+/** The store of inbox rows in the cluster: what `openCassandra` opens, and what it says of itself. */
+import type { Client } from 'cassandra-driver'
+import type { Backlog, InboxRows, Log } from '../../core/ports.ts'
+import { createBacklog } from './backlog.ts'
+import { type CassandraLimits, type CassandraSettings, cassandraLimits } from './driver.ts'
+import { createInboxRows } from './inbox-rows.ts'
+import { durabilityWarnings, prepareKeyspace } from './schema.ts'
+import { openSession } from './session.ts'
+
+export interface Cassandra {
+  readonly rows: InboxRows
+  readonly backlog: Backlog
+  /** Why it does not answer, for readiness; undefined when it does. */
+  down(): string | undefined
+  /** What an operator should know of it, a sentence each; empty until it was reached. */
+  warnings(): readonly string[]
+  /** What a row that was applied rests on, in a sentence. */
+  readonly promise: string
+  close(): Promise<void>
+}
+
+/**
+ * Resolves also when Cassandra does not answer: then its calls reject with StoreDownFaults until it does, which needs
+ * no restart (D5). Rejects with a SchemaFault when the keyspace is not what is needed, or calls `onFatal` with it when
+ * that shows later.
+ */
+export async function openCassandra(
+  settings: CassandraSettings,
+  log: Log,
+  onFatal: (error: Error) => void,
+  limits: CassandraLimits = cassandraLimits,
+): Promise<Cassandra> {
+  let warnings: readonly string[] = []
+  async function prepare(client: Client): Promise<void> {
+    await prepareKeyspace(client, settings)
+    warnings = await durabilityWarnings(client)
+    for (const warning of warnings) log.warn({ store: 'cassandra' }, warning)
+  }
+  const session = await openSession(settings, limits, prepare, onFatal)
+  const why = session.down()
+  if (why !== undefined) log.warn({ store: 'cassandra' }, `${why}; it is tried again and again`)
+  const { replication } = settings
+  return {
+    rows: createInboxRows(session),
+    backlog: createBacklog(session),
+    down: session.down,
+    warnings: () => warnings,
+    promise:
+      replication === 1
+        ? 'Cassandra, one copy: a row is safe as long as its node is'
+        : 'Cassandra, three copies, LOCAL_QUORUM: a row is on two nodes when it is applied',
+    close: session.close,
+  }
+}

@@ -1,0 +1,25 @@
+/** What a profile gives to the process. */
+import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, Turns, Wakes } from '../core/ports.ts'
+
+export interface Storage {
+  readonly entries: EntryLog
+  readonly rows: InboxRows
+  readonly wakes: Wakes
+  readonly deadLetters: DeadLetters
+  readonly turns: Turns
+  readonly log: Log
+}
+
+export interface Opened {
+  readonly ports: Ports
+  readonly pendingMarks: readonly Mark[]
+  /** What workers need, where rows are written by them and not by the intake. */
+  readonly storage?: Storage
+  /** Parts that do not answer now. */
+  missing?(): readonly { readonly what: string; readonly why: string }[]
+  /** What the store says of itself, for operators. */
+  storeFacts(): Record<string, number | string>
+  /** What PUBACK rests on, in a sentence. */
+  readonly promise: string
+  close(): Promise<void>
+}

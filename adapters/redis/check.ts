@@ -1,0 +1,93 @@
+/**
+ * Does this server keep the promise of PUBACK (P1)? Asked at start and after every reconnect. Each refusal says what
+ * to set.
+ */
+import type { Redis } from 'ioredis'
+import type { Clock } from '../../core/ports.ts'
+import { shardCountKey } from './keys.ts'
+
+export interface Demands {
+  readonly prefix: string
+  readonly shards: number
+  /** Replicas that must have a batch on their disk as well before it is acknowledged; 0: none. */
+  readonly replicasMin: number
+}
+
+/** How far the clocks of this process and of the server may be apart: numbers are times. */
+const CLOCK_SKEW_MS_MAX = 60_000
+/** Scripts with flags. */
+const VERSION_MIN = [7, 0]
+/** WAITAOF. */
+const VERSION_MIN_FOR_REPLICAS = [7, 2]
+
+const infoOf = (info: string, name: string): string | undefined =>
+  new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
+
+function isAtLeast(version: string, [major = 0, minor = 0]: number[]): boolean {
+  const [ofMajor = 0, ofMinor = 0] = version.split('.').map(Number)
+  return ofMajor > major || (ofMajor === major && ofMinor >= minor)
+}
+
+async function checkSettings(redis: Redis): Promise<void> {
+  const [policy, appendOnly, fsync] = await settingsOf(redis, ['maxmemory-policy', 'appendonly', 'appendfsync'])
+  if (policy !== 'noeviction') {
+    throw new Error(`Redis may evict what it acknowledged: set maxmemory-policy noeviction (it is ${policy})`)
+  }
+  if (appendOnly !== 'yes') {
+    throw new Error(`Redis would lose everything in a crash: set appendonly yes (it is ${appendOnly})`)
+  }
+  if (fsync !== 'always') {
+    throw new Error(`Redis would lose its last second in a crash: set appendfsync always (it is ${fsync})`)
+  }
+}
+
+async function settingsOf(redis: Redis, names: string[]): Promise<(string | undefined)[]> {
+  try {
+    const found = (await redis.call('CONFIG', ['GET', ...names])) as string[]
+    return names.map((name) => {
+      const at = found.indexOf(name)
+      return at < 0 ? undefined : found[at + 1]
+    })
+  } catch (error) {
+    throw new Error('Redis does not say how it is set: let this user run CONFIG GET', { cause: error })
+  }
+}
+
+async function checkShards(redis: Redis, { prefix, shards }: Demands): Promise<void> {
+  const key = shardCountKey(prefix)
+  // Written once: a server that is full when we come back to it takes no write, and must be drained.
+  if ((await redis.exists(key)) === 0) await redis.call('SET', [key, shards, 'NX'])
+  const stored = Number(await redis.get(key))
+  if (stored !== shards) {
+    throw new Error(`this Redis was begun with ${stored} shards, and conversations stay where they are: set ${stored}`)
+  }
+}
+
+async function checkClock(redis: Redis, now: Clock): Promise<void> {
+  const before = now()
+  const [seconds, micros] = await redis.time()
+  const skewMs = Number(seconds) * 1_000 + Number(micros) / 1_000 - before
+  if (Math.abs(skewMs) <= CLOCK_SKEW_MS_MAX) return
+  const apartS = Math.round(Math.abs(skewMs) / 1_000)
+  const way = skewMs > 0 ? 'ahead of' : 'behind'
+  throw new Error(`the clock of Redis is ${apartS} s ${way} this machine's: let both follow NTP, then start again`)
+}
+
+/** Throws an Error that says what to set; resolves with what a PUBACK rests on, in a sentence. */
+export async function checkServer(redis: Redis, demands: Demands, now: Clock): Promise<string> {
+  const info = await redis.info()
+  const version = infoOf(info, 'redis_version') ?? '0'
+  if (!isAtLeast(version, VERSION_MIN)) throw new Error(`Redis ${version} is too old: 7.0 or later is needed`)
+  if (infoOf(info, 'redis_mode') === 'cluster') {
+    throw new Error('Redis Cluster is not supported: give REDIS_URL of one server, with replicas if you like')
+  }
+  const { replicasMin } = demands
+  if (replicasMin > 0 && !isAtLeast(version, VERSION_MIN_FOR_REPLICAS)) {
+    throw new Error(`Redis ${version} cannot wait for replicas' disks: run 7.2 or later, or ask for 0 replicas`)
+  }
+  await checkSettings(redis)
+  await checkClock(redis, now)
+  await checkShards(redis, demands)
+  const where = replicasMin > 0 ? `this server and on ${replicasMin} of its replicas` : 'this server alone'
+  return `Redis ${version}, appendonly yes, appendfsync always: a PUBACK leaves after fsync, on ${where}`
+}

@@ -1,0 +1,73 @@
+/**
+ * What makes the intake refuse before the server does: how full its memory is, and which inboxes are. Looked at in a
+ * fixed interval; what arrives in between is the overshoot (B6).
+ */
+
+import { type Link, resultsOf } from './connection.ts'
+import { fullKeys } from './keys.ts'
+
+/** Beyond this share of maxmemory new work is refused: the rest is for answers, cursors and queues that drain it. */
+const MEMORY_SHARE_MAX = 0.7
+const LOOK_EVERY_MS = 1_000
+
+export interface Pressure {
+  isCrowded(): boolean
+  isFull(device: string): boolean
+  /** Says so to all nodes; they know it one look later, this one at once. */
+  setFull(device: string, isFull: boolean): Promise<void>
+  facts(): { readonly usedBytes: number; readonly maxBytes: number; readonly fullDevices: number }
+  /** Looks now. */
+  look(): Promise<void>
+  stop(): void
+}
+
+const numberIn = (info: string, name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
+
+export function watchPressure(link: Link, prefix: string): Pressure {
+  const { redis } = link
+  const [devicesKey, versionKey] = fullKeys(prefix)
+  let full: ReadonlySet<string> = new Set()
+  let fullVersion = ''
+  let usedBytes = 0
+  let maxBytes = 0
+
+  async function look(): Promise<void> {
+    const results = await resultsOf(redis.pipeline().info('memory').get(versionKey))
+    const [info = '', version] = results as [string, string | null]
+    usedBytes = numberIn(info, 'used_memory')
+    // Without a bound of its own it ends where the machine does.
+    maxBytes = numberIn(info, 'maxmemory') || numberIn(info, 'total_system_memory')
+    if ((version ?? '') === fullVersion) return
+    full = new Set(await redis.smembers(devicesKey))
+    fullVersion = version ?? ''
+  }
+
+  let isLooking = false
+  const timer = setInterval(() => {
+    // While the server is away the intake refuses anyway; one that is slow is not asked by many at once.
+    if (isLooking || !link.isUsable()) return
+    isLooking = true
+    const end = (): void => {
+      isLooking = false
+    }
+    look().then(end, end)
+  }, LOOK_EVERY_MS)
+  timer.unref()
+  return {
+    isCrowded: () => maxBytes > 0 && usedBytes > maxBytes * MEMORY_SHARE_MAX,
+    isFull: (device) => full.has(device),
+    async setFull(device, isFull) {
+      const change = redis.multi()
+      if (isFull) change.sadd(devicesKey, device)
+      else change.srem(devicesKey, device)
+      await resultsOf(change.incr(versionKey))
+      const changed = new Set(full)
+      if (isFull) changed.add(device)
+      else changed.delete(device)
+      full = changed
+    },
+    facts: () => ({ usedBytes, maxBytes, fullDevices: full.size }),
+    look,
+    stop: () => clearInterval(timer),
+  }
+}

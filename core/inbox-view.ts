@@ -1,0 +1,203 @@
+/**
+ * The Inbox port over two stores: rows that are immutable and a cursor (InboxRows), and what is quick and exact of a
+ * device (DeviceStates). Acknowledged rows leave by the cursor, which is saved after their marks were appended (B3):
+ * each second, after some acknowledgements, and at close; after a kill what was acknowledged since is sent again.
+ * Bounded: a window of rows for each device that is connected here.
+ */
+import { newTrack, noteAcknowledged, noteRead, positionKey, type Track, takeCursor } from './cursor.ts'
+import type { LowWatermark } from './low-watermark.ts'
+import type { DeviceStates, Inbox, InboxRows, Log, Mark, Row } from './ports.ts'
+
+const SAVE_EVERY_MS = 1_000
+const SAVE_AFTER_ROWS = 100
+const READABLE_WITHIN_MS = 2_000
+
+/** Acknowledged rows whose marks may not be appended yet. */
+interface Acknowledged {
+  readonly rows: readonly Row[]
+  readonly marks: readonly Mark[]
+}
+
+/** What this process knows of a device's inbox. */
+interface View {
+  /** Undefined until the first page. */
+  track: Track | undefined
+  acknowledged: Acknowledged[]
+  /** Positions in `acknowledged`: they are not given again. */
+  readonly hidden: Set<string>
+  slot: number
+  /** Connections here: at a takeover the new one opens before the old one has closed. */
+  open: number
+  saving: Promise<void> | undefined
+}
+
+interface Parts {
+  readonly rows: InboxRows
+  readonly states: DeviceStates
+  readonly watermark: LowWatermark
+  readonly log: Log
+  readonly views: Map<string, View>
+  /** Devices with something to save. */
+  readonly dirty: Set<string>
+}
+
+export interface InboxView {
+  readonly inbox: Inbox
+  /** Saves what is left to save, as far as the stores answer. */
+  stop(): Promise<void>
+}
+
+function viewOf({ views }: Parts, device: string): View {
+  let view = views.get(device)
+  if (view === undefined) {
+    view = { track: undefined, acknowledged: [], hidden: new Set(), slot: -1, open: 0, saving: undefined }
+    views.set(device, view)
+  }
+  return view
+}
+
+// ---------------------------------------------------------------- saving
+
+async function isSaid({ states }: Parts, { by, peer, upTo }: Mark): Promise<boolean> {
+  return (await states.markOf(by, peer)) >= upTo
+}
+
+/** Rows whose marks are appended go below or above the cursor; the others wait. */
+async function saveNow(parts: Parts, device: string, view: View): Promise<void> {
+  const { track } = view
+  if (track === undefined) return
+  const taken = view.acknowledged.splice(0)
+  const waiting = new Set<Acknowledged>()
+  try {
+    for (const each of taken) {
+      const said = await Promise.all(each.marks.map((mark) => isSaid(parts, mark)))
+      if (said.includes(false)) waiting.add(each)
+      else noteAcknowledged(track, each.rows)
+    }
+    if (waiting.size < taken.length) await parts.rows.saveCursor(device, takeCursor(track))
+  } catch (error) {
+    // Noting them twice does nothing.
+    view.acknowledged.unshift(...taken)
+    throw error
+  }
+  view.acknowledged.unshift(...waiting)
+  for (const each of taken) {
+    if (!waiting.has(each)) for (const row of each.rows) view.hidden.delete(positionKey(row))
+  }
+  if (view.acknowledged.length > 0) return
+  parts.dirty.delete(device)
+  if (view.open === 0) parts.views.delete(device)
+}
+
+function save(parts: Parts, device: string): Promise<void> {
+  const view = viewOf(parts, device)
+  view.saving ??= saveNow(parts, device, view)
+    .catch((error: Error) => {
+      parts.log.warn({ device, error: error.message }, 'a cursor could not be saved; it is tried again')
+    })
+    .finally(() => {
+      view.saving = undefined
+    })
+  return view.saving
+}
+
+function acknowledge(parts: Parts, device: string, rows: readonly Row[], marks: readonly Mark[]): void {
+  const view = viewOf(parts, device)
+  view.acknowledged.push({ rows, marks })
+  for (const row of rows) view.hidden.add(positionKey(row))
+  parts.dirty.add(device)
+  if (view.hidden.size >= SAVE_AFTER_ROWS && marks.length === 0) void save(parts, device)
+}
+
+// ---------------------------------------------------------------- reading
+
+/**
+ * What was accepted before a device connects is there when its backlog is read, and caught-up says the truth. While no
+ * worker writes rows, what is there is delivered, and the rest follows.
+ */
+function readable({ watermark }: Parts, seq: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, READABLE_WITHIN_MS)
+    watermark.onceReadable(seq, () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}
+
+/** Rows that are neither below the cursor nor acknowledged here. Empty only when there are none. */
+async function page(parts: Parts, device: string, seq: number, sub: number, limit: number): Promise<Row[]> {
+  const { rows, watermark } = parts
+  const view = viewOf(parts, device)
+  view.track ??= newTrack(await rows.cursor(device))
+  for (let from = { seq, sub }; ; ) {
+    // What is saved while this reads is hidden no more, and may be in what is read.
+    const hidden = new Set(view.hidden)
+    const found = await rows.page(device, from.seq, from.sub, watermark.value(), limit)
+    noteRead(view.track, found)
+    const shown = found.filter((row) => !hidden.has(positionKey(row)) && !view.hidden.has(positionKey(row)))
+    const last = found.at(-1)
+    if (shown.length > 0) return shown
+    if (last === undefined) break
+    from = last
+  }
+  if (view.open === 0 && view.acknowledged.length === 0) parts.views.delete(device)
+  return []
+}
+
+function close(parts: Parts, device: string, sentSeq: number): void {
+  const view = viewOf(parts, device)
+  view.open = Math.max(0, view.open - 1)
+  if (view.slot >= 0) {
+    parts.states.close(device, view.slot, sentSeq).catch((error: Error) => {
+      parts.log.warn({ device, error: error.message }, 'a device counts as connected still')
+    })
+  }
+  if (view.acknowledged.length > 0) void save(parts, device)
+  else if (view.open === 0) parts.views.delete(device)
+}
+
+export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
+  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set() }
+  const timer = setInterval(() => {
+    for (const device of parts.dirty) void save(parts, device)
+  }, SAVE_EVERY_MS)
+  timer.unref()
+  const inbox: Inbox = {
+    async open(device) {
+      const state = await states.open(device)
+      await readable(parts, state.appendedSeq)
+      viewOf(parts, device).open++
+      return state
+    },
+    setSubscribed: (device, subscribed) => states.setSubscribed(device, subscribed),
+    async advanceSlot(device) {
+      const slot = await states.advanceSlot(device)
+      viewOf(parts, device).slot = slot
+      return slot
+    },
+    page: (device, seq, sub, limit) => page(parts, device, seq, sub, limit),
+    markOf: (by, peer) => states.markOf(by, peer),
+    acknowledge(device, acknowledged, stamps, marks) {
+      if (stamps.length > 0) {
+        states.settle(device, stamps).catch((error: Error) => {
+          log.warn({ device, error: error.message }, 'records stay: they are told again')
+        })
+      }
+      if (acknowledged.length > 0) acknowledge(parts, device, acknowledged, marks)
+    },
+    close: (device, sentSeq) => close(parts, device, sentSeq),
+    async drop(device) {
+      parts.views.delete(device)
+      parts.dirty.delete(device)
+      await Promise.all([rows.drop(device, watermark.value()), states.drop(device)])
+    },
+  }
+  return {
+    inbox,
+    async stop() {
+      clearInterval(timer)
+      await Promise.all([...parts.dirty].map((device) => save(parts, device)))
+    },
+  }
+}

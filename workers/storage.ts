@@ -1,0 +1,124 @@
+/**
+ * The turn of a shard (D2): what was appended becomes rows (A2), devices with new rows are woken (B5), then the entries
+ * are done. Run again, or by two workers at once, it writes the same rows. Bounded: entries of one step, and the time
+ * of a turn. An entry that fails again and again is taken envelope by envelope, and what cannot be applied goes to the
+ * dead letters with its reason.
+ */
+import { type Envelope, IntakeFault, type Target } from '../core/envelope.ts'
+import { rowBytesMax, rowKind, writeRow } from '../core/plan.ts'
+import {
+  type DeadLetters,
+  type Entry,
+  type EntryLog,
+  type InboxRows,
+  type Log,
+  type Row,
+  StoreDownFault,
+  type Wakes,
+} from '../core/ports.ts'
+
+export interface StoragePorts {
+  readonly entries: EntryLog
+  readonly rows: InboxRows
+  readonly wakes: Wakes
+  readonly deadLetters: DeadLetters
+  readonly log: Log
+}
+
+const ENTRIES_PER_STEP = 64
+const TURN_MS_MAX = 2_000
+/** An empty shard is looked at so often more before its turn ends: under load the next entry is on its way. */
+const LOOKS_WHEN_EMPTY = 5
+const LOOK_EVERY_MS = 8
+/** From this attempt on an entry is taken envelope by envelope. */
+const ATTEMPT_APART = 3
+
+const isStoreDown = (error: unknown): boolean =>
+  error instanceof StoreDownFault || (error instanceof IntakeFault && error.code === 'storage_unavailable')
+
+/** Rows of an envelope, in one buffer. */
+export function rowsOf(envelope: Envelope): Row[] {
+  let bytes = 0
+  for (let i = 0; i < envelope.targets.length; i++) bytes += rowBytesMax(envelope, i)
+  const source = Buffer.allocUnsafe(bytes)
+  let at = 0
+  return envelope.targets.map((target: Target, i) => {
+    const start = at
+    at = writeRow(source, start, envelope, i)
+    return {
+      device: target.device,
+      seq: envelope.seq,
+      sub: envelope.shard,
+      kind: rowKind(target),
+      peer: target.receiptTo,
+      expiresMs: envelope.expiresMs,
+      source,
+      start,
+      end: at,
+    }
+  })
+}
+
+async function applyApart(ports: StoragePorts, shard: number, entry: Entry): Promise<Row[]> {
+  const applied: Row[] = []
+  for (const envelope of entry.envelopes) {
+    try {
+      const rows = rowsOf(envelope)
+      await ports.rows.apply(rows)
+      applied.push(...rows)
+    } catch (error) {
+      if (isStoreDown(error)) throw error
+      await ports.deadLetters.put(envelope, (error as Error).message)
+      ports.log.error({ shard, seq: envelope.seq, error: (error as Error).message }, 'an envelope is a dead letter')
+    }
+  }
+  return applied
+}
+
+/** Gives the rows that were written. Throws when the entry is to be tried again. */
+async function applyEntries(ports: StoragePorts, shard: number, entries: readonly Entry[]): Promise<Row[]> {
+  try {
+    const rows = entries.flatMap(({ envelopes }) => envelopes.flatMap(rowsOf))
+    await ports.rows.apply(rows)
+    return rows
+  } catch (error) {
+    // A store that is down says nothing of the entry.
+    if (isStoreDown(error)) throw error
+    const [first] = entries as [Entry]
+    if ((await ports.entries.attempts(shard, first.id)) < ATTEMPT_APART) throw error
+    return applyApart(ports, shard, first)
+  }
+}
+
+/** One step. Gives how many entries are done. */
+async function step(ports: StoragePorts, shard: number): Promise<number> {
+  let entries = await ports.entries.read(shard, ENTRIES_PER_STEP)
+  const [first] = entries
+  if (first === undefined) return 0
+  let rows: Row[]
+  try {
+    rows = await applyEntries(ports, shard, entries)
+  } catch (error) {
+    if (isStoreDown(error) || entries.length === 1) throw error
+    // Which one it is shows alone.
+    entries = [first]
+    rows = await applyEntries(ports, shard, entries)
+  }
+  const woken = new Map<string, number>()
+  for (const { device, seq } of rows) woken.set(device, Math.max(woken.get(device) ?? 0, seq))
+  await ports.wakes.hand(woken)
+  await ports.entries.done(shard, (entries.at(-1) ?? first).id)
+  return entries.length
+}
+
+/** A turn. Resolves with whether more is left; rejects when a store does not answer: the shard's next turn goes on. */
+export async function takeTurn(ports: StoragePorts, shard: number, isStopping: () => boolean): Promise<boolean> {
+  const untilMs = performance.now() + TURN_MS_MAX
+  for (let empty = 0; empty < LOOKS_WHEN_EMPTY; ) {
+    if (performance.now() > untilMs || isStopping()) return true
+    if ((await step(ports, shard)) > 0) empty = 0
+    else if (++empty < LOOKS_WHEN_EMPTY) await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+  }
+  await ports.entries.trim(shard)
+  return (await ports.entries.backlog(shard)) > 0
+}
