@@ -39,6 +39,8 @@ interface Parts {
   readonly views: Map<string, View>
   /** Devices with something to save. */
   readonly dirty: Set<string>
+  /** Stamps whose records could not be ended yet, by device: at most those that may wait for it. */
+  readonly unsettled: Map<string, readonly number[]>
 }
 
 export interface InboxView {
@@ -109,6 +111,15 @@ function acknowledge(parts: Parts, device: string, rows: readonly Row[], marks: 
   if (view.hidden.size >= SAVE_AFTER_ROWS && marks.length === 0) void save(parts, device)
 }
 
+/** Records that stay would fill up, and refuse their device: what the store does not take now it takes later. */
+function settle(parts: Parts, device: string, stamps: readonly number[]): void {
+  const all = [...(parts.unsettled.get(device) ?? []), ...stamps]
+  parts.unsettled.delete(device)
+  parts.states.settle(device, all).catch(() => {
+    parts.unsettled.set(device, [...(parts.unsettled.get(device) ?? []), ...all])
+  })
+}
+
 // ---------------------------------------------------------------- reading
 
 /**
@@ -158,9 +169,10 @@ function close(parts: Parts, device: string, sentSeq: number): void {
 }
 
 export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
-  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set() }
+  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set(), unsettled: new Map() }
   const timer = setInterval(() => {
     for (const device of parts.dirty) void save(parts, device)
+    for (const device of parts.unsettled.keys()) settle(parts, device, [])
   }, SAVE_EVERY_MS)
   timer.unref()
   const inbox: Inbox = {
@@ -179,11 +191,7 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
     page: (device, seq, sub, limit) => page(parts, device, seq, sub, limit),
     markOf: (by, peer) => states.markOf(by, peer),
     acknowledge(device, acknowledged, stamps, marks) {
-      if (stamps.length > 0) {
-        states.settle(device, stamps).catch((error: Error) => {
-          log.warn({ device, error: error.message }, 'records stay: they are told again')
-        })
-      }
+      if (stamps.length > 0) settle(parts, device, stamps)
       if (acknowledged.length > 0) acknowledge(parts, device, acknowledged, marks)
     },
     close: (device, sentSeq) => close(parts, device, sentSeq),
