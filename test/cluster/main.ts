@@ -29,8 +29,10 @@ const EMBEDDED_ONLY =
   'clock steps back|when nothing is left|were put away|A4: what may pass|wait in the inbox of a sender|makes no entry|' +
   'read marks of several|on the disk before SUBACK|UNSUBSCRIBE, at once|all the way round|also after a restart$|' +
   'expired stands|a crash between the two|ring of ids|disk that is slow'
-const RUNS: readonly { readonly env: Record<string, string>; readonly args: readonly string[] }[] = [
-  { env: {}, args: ['test/cluster/**/*.test.ts'] },
+const CHAOS = 'test/cluster/kill.test.ts'
+type Run = { readonly env: Record<string, string>; readonly args: readonly string[] }
+const RUNS: readonly Run[] = [
+  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', CHAOS] },
   // The library of BullMQ leaves helpers of its compiler behind.
   {
     env: { HELIOGRAPH_PROFILE: 'cluster' },
@@ -47,7 +49,7 @@ async function runMocha(
   interrupted: AbortSignal,
 ): Promise<Counts> {
   const colour = process.stdout.isTTY ? ['--color'] : []
-  const child = spawn(process.execPath, [MOCHA, ...colour, '--exit', ...args, ...process.argv.slice(2)], {
+  const child = spawn(process.execPath, [MOCHA, ...colour, '--exit', ...args, ...more], {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -78,6 +80,11 @@ function interruption(): AbortSignal {
   return controller.signal
 }
 
+/** `--chaos`: only the kills and pauses, which take minutes and want a machine of their own. */
+const isChaos = process.argv.includes('--chaos')
+const runs = isChaos ? [{ env: {}, args: [CHAOS] }] : RUNS
+const more = process.argv.slice(2).filter((each) => each !== '--chaos')
+
 async function main(): Promise<Counts> {
   const interrupted = interruption()
   const request = { file: usualStateFile, say }
@@ -86,7 +93,7 @@ async function main(): Promise<Counts> {
     // A single node of Cassandra that is killed loses what it only had in memory, unless it is told not to.
     started = await up({ ...request, names: serviceNames, interrupted }, { cassandra: { sync: 'batch' } })
     const counts = { passed: 0, failed: 0 }
-    for (const { env, args } of RUNS) {
+    for (const { env, args } of runs) {
       const { passed, failed } = await runMocha(args, { ...environmentOf(usualStateFile), ...env }, interrupted)
       counts.passed += passed
       counts.failed += failed
