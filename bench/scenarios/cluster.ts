@@ -1,7 +1,7 @@
 /** What is measured of the cluster profile: throughput, how its cost grows with nodes, and jobs per message. */
 import { Redis } from 'ioredis'
-import { cluster, type RunningCluster } from '../servers/cluster.ts'
-import type { StartOptions } from '../servers/server.ts'
+import { cluster } from '../servers/cluster.ts'
+import type { RunningServer } from '../servers/server.ts'
 import type { Run, Scenario } from './scenario.ts'
 import { withServer } from './scenario.ts'
 import { closedLoop, openLoop, runOpenLoop } from './throughput.ts'
@@ -26,7 +26,7 @@ function growth(nodes: number): Scenario {
 }
 
 /** Turns that BullMQ gave, counted by its own worker metrics. */
-async function jobsDone({ env }: RunningCluster): Promise<number> {
+async function jobsDone({ env = {} }: RunningServer): Promise<number> {
   const redis = new Redis(env.REDIS_URL as string)
   try {
     return Number((await redis.hget(`${env.REDIS_PREFIX}bull:storage:metrics:completed`, 'count')) ?? 0)
@@ -41,21 +41,16 @@ const jobs: Scenario = {
   figure: 'jobsPer1000',
   unit: 'BullMQ jobs per 1,000 messages',
   heliographOnly: true,
-  async run(_, settings) {
-    let server: RunningCluster | undefined
-    const kind = cluster({ nodes: 1, workers: 1 })
-    const start = async (options: StartOptions) => (server = await kind.start(options))
-    return withServer({ ...kind, start }, (running) =>
-      runOpenLoop(running, 'raw', JOBS_PER_S, settings, async () => {
-        const at = server as RunningCluster
-        const [before, beforeMs] = [await jobsDone(at), performance.now()]
+  run: (_, settings) =>
+    withServer(cluster({ nodes: 1, workers: 1 }), (server) =>
+      runOpenLoop(server, 'raw', JOBS_PER_S, settings, async () => {
+        const [before, beforeMs] = [await jobsDone(server), performance.now()]
         return async (): Promise<Run> => {
           const seconds = (performance.now() - beforeMs) / 1_000
-          return { jobsPer1000: ((await jobsDone(at)) - before) / ((seconds * JOBS_PER_S) / 1_000) }
+          return { jobsPer1000: ((await jobsDone(server)) - before) / ((seconds * JOBS_PER_S) / 1_000) }
         }
       }),
-    )
-  },
+    ),
 }
 
 export const clusterScenarios: readonly Scenario[] = [

@@ -56,8 +56,7 @@ export function openLoop(path: Path, perSecond: number): Scenario {
     figure: 'arrivalP99Ms',
     unit: 'p99 ms until arrival',
     heliographOnly: path !== 'raw',
-    run: (kind, settings) =>
-      withServer(kind, (server) => runOpenLoop(server, path, perSecond, settings)),
+    run: (kind, settings) => withServer(kind, (server) => runOpenLoop(server, path, perSecond, settings)),
   }
 }
 

@@ -6,17 +6,12 @@ import { join } from 'node:path'
 import { readState, usualStateFile } from '../../test/services/state.ts'
 import { makeDeployment } from '../../test/world/profile.ts'
 import { heliograph, isReady, MAIN, provisioner, ROOT } from './heliograph.ts'
-import { freePort, type Launched, launch, type RunningServer, type ServerKind, type StartOptions } from './server.ts'
+import { freePort, type Launched, launch, type ServerKind, type StartOptions } from './server.ts'
 
 /** How many of each, and the longest linger of a worker's start. */
 export interface Shape {
   readonly nodes: number
   readonly workers: number
-}
-
-/** A server of the cluster: its first node is what it is asked at. */
-export interface RunningCluster extends RunningServer {
-  readonly env: Record<string, string>
 }
 
 async function startNode(name: string, { dataDir, env }: StartOptions) {
@@ -51,9 +46,7 @@ function enginePids(): Record<string, number[]> {
 }
 
 /** So many nodes and workers; `parts` of what is running are its processes and the engines'. */
-export function cluster({ nodes, workers }: Shape): ServerKind & {
-  start(options: StartOptions): Promise<RunningCluster>
-} {
+export function cluster({ nodes, workers }: Shape): ServerKind {
   return {
     name: 'cluster',
     missing: heliograph.missing,
@@ -67,7 +60,8 @@ export function cluster({ nodes, workers }: Shape): ServerKind & {
       for (let i = 0; i < workers; i++) working.push(await startWorker(`worker${i + 1}`, { dataDir, env: own }))
       const [first] = started as [(typeof started)[0]]
       const all = [...started.map(({ launched }) => launched), ...working]
-      const endAll = async (how: 'stop' | 'kill'): Promise<void> => void (await Promise.all(all.map((each) => each[how]())))
+      const endAll = async (how: 'stop' | 'kill'): Promise<void> =>
+        void (await Promise.all(all.map((each) => each[how]())))
       return {
         env: own,
         startS: first.launched.startS,

@@ -18,6 +18,8 @@ export type RunningServer = {
   httpPort: number
   /** The server's own processes; their children are found when they are measured. */
   pids: number[]
+  /** Where the engines are that it shares with others. */
+  env?: Record<string, string>
   /** Processes whose CPU is told each by itself, by name. */
   parts?: Record<string, number[]>
   /** Seconds from spawn to ready. */
