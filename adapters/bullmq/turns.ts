@@ -12,6 +12,7 @@ const STALLED_EVERY_MS = 1_000
 const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
+const METRICS_MINUTES = 60
 const STALLED_COUNT_MAX = 1_000_000_000
 
 export interface TurnSettings {
@@ -80,6 +81,8 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
           stalledInterval: STALLED_EVERY_MS,
           maxStalledCount: STALLED_COUNT_MAX,
           drainDelay: 1,
+          // Counts what was done, for whoever looks at the queue.
+          metrics: { maxDataPoints: METRICS_MINUTES },
         },
       )
       worker.on('error', () => undefined)
