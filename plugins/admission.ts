@@ -37,6 +37,8 @@ export interface Ticket {
   isConnecting: boolean
   /** Counts among those of the node, until its inbox is open. */
   isOpening: boolean
+  /** It has its turn at the stores. */
+  hasTurn: boolean
 }
 
 export interface AdmissionCaps {
@@ -58,6 +60,11 @@ export interface Admission {
    * device.
    */
   judgeRate(device: string): Rejection | undefined
+  /**
+   * Resolves when it may ask the stores: at most openingsMax do at one time, the others wait in the order in which they
+   * came. Undefined: at once.
+   */
+  turn(ticket: Ticket): Promise<void> | undefined
   /** CONNACK is sent. */
   established(ticket: Ticket): void
   /** Its inbox is open: the handshake is over. */
@@ -107,12 +114,32 @@ export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
   const isFlapping = watchFlapping(now)
   let connections = 0
   let handshakes = 0
+  let openings = 0
+  /** In their order; at most handshakesMax. */
+  const waiting = new Map<Ticket, () => void>()
+
+  function giveTurn(ticket: Ticket): void {
+    ticket.hasTurn = true
+    openings++
+  }
+  /** Whoever had a turn passes it on. */
+  function passTurn(ticket: Ticket): void {
+    waiting.delete(ticket)
+    if (!ticket.hasTurn) return
+    ticket.hasTurn = false
+    openings--
+    for (const [next, begin] of waiting) {
+      waiting.delete(next)
+      giveTurn(next)
+      return begin()
+    }
+  }
 
   return {
     begin() {
       if (handshakes >= caps.handshakesMax) return reject(0, 'too_many_handshakes')
       handshakes++
-      return { address: undefined, isInside: false, isConnecting: false, isOpening: true }
+      return { address: undefined, isInside: false, isConnecting: false, isOpening: true, hasTurn: false }
     },
     enter(ticket, address) {
       const known = addresses.get(address) ?? { connections: 0, handshakes: 0 }
@@ -137,6 +164,10 @@ export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
       return connect.will === undefined ? undefined : reject(CONNACK_FORBIDDEN, 'bad_will')
     },
     judgeRate: (device) => (isFlapping(device) ? reject(CONNACK_FORBIDDEN, 'flapping') : undefined),
+    turn(ticket) {
+      if (openings < limits.openingsMax) return void giveTurn(ticket)
+      return new Promise((resolve) => void waiting.set(ticket, resolve))
+    },
     established(ticket) {
       if (!ticket.isConnecting) return
       ticket.isConnecting = false
@@ -147,6 +178,7 @@ export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
       if (!ticket.isOpening) return
       ticket.isOpening = false
       handshakes--
+      passTurn(ticket)
     },
     leave(ticket) {
       this.opened(ticket)

@@ -43,6 +43,7 @@ export const limitTable = {
   proxyHeaderBytesMax: limit(1_024, 'PROXY header of a load balancer, its fixed part included.'),
   handshakesPerAddressMax: limit(256, 'Connections of one address between accept and CONNACK.'),
   handshakesMax: limit(4_096, 'Connections of a node between accept and an open inbox, TLS included.'),
+  openingsMax: limit(512, 'Of these, those for which stores are asked at one time; the others wait for their turn.'),
   connectionsPerAddressMax: limit(16_384, 'Connections of one address.'),
   connectionsMax: limit(100_000, 'Connections of a node.'),
   connectsPerDevicePerMinuteMax: limit(
@@ -170,6 +171,7 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
     [of.tokenBytesMax < of.frameBeforeConnectBytesMax, 'a token fits into CONNECT'],
     [of.handleCharsMin >= 1 && of.handleCharsMin <= of.handleCharsMax, 'some handle exists'],
     [of.handshakesPerAddressMax <= of.handshakesMax, 'one address cannot have more than all'],
+    [of.openingsMax <= of.handshakesMax, 'who is asked for has a place'],
     [of.connectionsPerAddressMax <= of.connectionsMax, 'one address cannot have more than all'],
     [of.windowRows <= of.windowRowsMax, 'the default window is allowed'],
     [of.windowRowsMax * of.packetIdSlots <= 65_535, 'packet ids have 16 bits and 0 is not one'],

@@ -33,6 +33,36 @@ describe('the most that a node holds is held, and one more is not:', () => {
     isFull()
   })
 
+  it('connections for which stores are asked at one time, the others waiting in their order', async () => {
+    const many = 100_000
+    const caps = {
+      connectionsMax: many,
+      connectionsPerAddressMax: many,
+      handshakesMax: many,
+      handshakesPerAddressMax: many,
+    }
+    const admission = createAdmission(Date.now, caps)
+    const begin = () => admission.begin() as Ticket
+    const inside = Array.from({ length: limits.openingsMax }, begin)
+    for (const ticket of inside) assert.equal(admission.turn(ticket), undefined)
+    const waiting = Array.from({ length: 4 }, begin)
+    const order: number[] = []
+    const turns = waiting.map((ticket, i) => admission.turn(ticket)?.then(() => void order.push(i)))
+    // One that leaves while it waits passes nothing on, and one that is done does.
+    admission.leave(waiting[1] as Ticket)
+    admission.opened(inside[0] as Ticket)
+    await turns[0]
+    admission.leave(inside[1] as Ticket)
+    await turns[2]
+    assert.deepEqual(order, [0, 2])
+    admission.opened(inside[1] as Ticket)
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.deepEqual(order, [0, 2])
+    admission.opened(waiting[0] as Ticket)
+    await turns[3]
+    assert.deepEqual(order, [0, 2, 3])
+  })
+
   it('connections of the node that are being made, over real sockets', async () => {
     const world = await startWorld({ env: { HANDSHAKES_MAX: '3', DISK_RESERVE_MIB: '1' } })
     const waiting = await Promise.all([1, 2, 3].map(() => rawClient(world.server.mqttPort)))
