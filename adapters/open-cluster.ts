@@ -10,7 +10,7 @@ import { type Clock, type Intake, type Log, ROW_FRAME, type Row } from '../core/
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
-import type { Opened } from './opened.ts'
+import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
 import { openRedis } from './redis/index.ts'
 
@@ -69,6 +69,13 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   return { redis, database, cassandra, queue, heard }
 }
 
+/** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
+function missingOf(breakers: Readonly<Record<string, BreakerState>>, isAway: Readonly<Record<string, boolean>>) {
+  return Object.entries(breakers)
+    .filter(([what, breaker]) => breaker !== 'closed' || isAway[what] === true)
+    .map(([what, breaker]) => ({ what, why: 'storage_unavailable', breaker }))
+}
+
 function openedOf(
   config: Config,
   now: Clock,
@@ -96,17 +103,15 @@ function openedOf(
   const { codes, links, limiter, claims, wakes, entries, deadLetters } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
+  const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
     storage: { entries, rows, wakes, deadLetters, turns: queue.turns, log },
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
-    missing: () => [
-      ...(redis.isUsable() ? [] : [{ what: 'redis', why: 'storage_unavailable' }]),
-      ...(cassandra.down() === undefined ? [] : [{ what: 'cassandra', why: 'storage_unavailable' }]),
-      ...(database.facts().isAnswering ? [] : [{ what: 'postgres', why: 'storage_unavailable' }]),
-    ],
+    breakers,
+    missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
     promise: `${redis.promise}; ${cassandra.promise}`,
   }
 }

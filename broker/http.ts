@@ -35,6 +35,7 @@ export async function startHttp(
     version,
     storeFacts: () => opened.storeFacts(),
     refusal: () => opened.ports.intake.refusal(),
+    breakers: () => opened.breakers?.() ?? {},
     loopDelay,
   })
   let port = config.httpPort

@@ -37,6 +37,9 @@ export const cassandraLimits = {
   /** Between attempts to connect, and to a node that went away. */
   reconnectMsMin: 250,
   reconnectMsMax: 5_000,
+  /** Calls in a row that failed after all their tries: from then on they are refused at once, until a probe succeeds. */
+  failuresMax: 3,
+  probeEveryMs: 500,
 } as const
 export type CassandraLimits = { readonly [name in keyof typeof cassandraLimits]: number }
 
@@ -62,6 +65,19 @@ export function isPassing(error: unknown): boolean {
     error instanceof errors.BusyConnectionError ||
     (error as { isSocketError?: boolean }).isSocketError === true
   )
+}
+
+/** What nodes say of a table that somebody dropped or changed. */
+const WRONG_SCHEMA = /does not exist|unconfigured|undefined|unknown/i
+
+/**
+ * Does it say nothing of the statement that was refused? Beside what passes, that is a table that is gone and a right
+ * that was taken: rows must not be given up for it, they wait until somebody mends it.
+ */
+export function isOfStore(error: unknown): boolean {
+  if (isPassing(error)) return true
+  if (!(error instanceof errors.ResponseError)) return error instanceof errors.AuthenticationError
+  return error.code !== types.responseErrorCodes.invalid || WRONG_SCHEMA.test(error.message)
 }
 
 /**

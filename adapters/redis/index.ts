@@ -15,6 +15,7 @@ import type {
   Links,
   Wakes,
 } from '../../core/ports.ts'
+import type { BreakerState } from '../opened.ts'
 import { checkServer } from './check.ts'
 import { createSharedClaims, type OnWake } from './claims.ts'
 import { createCodes } from './codes.ts'
@@ -55,6 +56,7 @@ export interface OpenedRedis {
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
+  breaker(): BreakerState
   /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
   setFull(device: string, isFull: boolean): Promise<void>
   facts(): Record<string, number | string>
@@ -80,7 +82,8 @@ export async function openRedis(
   const check = async (redis: Parameters<typeof checkServer>[0]): Promise<void> => {
     promise = await checkServer(redis, demands, now)
   }
-  const link = await openLink(url, ofConnection, check, warn)
+  const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
+  const link = await openLink(url, ofConnection, check, warn, `${prefix}beat:${node}`)
   const ofIntake = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
     link.close()
     throw error
@@ -90,7 +93,6 @@ export async function openRedis(
     ofIntake.close()
     throw error
   })
-  const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
   const shared = createSharedClaims(link, listening, prefix, node, options.onWake ?? (() => undefined))
   const seen = Array.from({ length: of.shards }, () => 0)
   const pressure = watchPressure(link, prefix)
@@ -109,6 +111,7 @@ export async function openRedis(
     links,
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
     promise,
+    breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     setFull: (device, isFull) => pressure.setFull(device, isFull),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.devices() }),
