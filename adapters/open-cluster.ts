@@ -48,7 +48,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const heard: { wake: (device: string, seq: number) => void } = { wake: () => undefined }
   const redis = await openRedis(url, now, warn, {
     prefix,
-    intake: { shards },
+    intake: { shards, shardBacklogMax: config.shardBacklogMax },
     node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
     onWake: (device, seq) => heard.wake(device, seq),
   })
@@ -60,7 +60,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     localDataCenter: config.cassandraLocalDataCenter,
     keyspace: config.cassandraKeyspace,
     replication: config.cassandraReplicas === 1 ? 1 : 3,
-    migrate: true,
+    migrate: config.cassandraMigrate,
   } as const
   const cassandra = await openCassandra(settings, log, onFatal)
   closers.push(() => cassandra.close())

@@ -80,6 +80,21 @@ export function isOfStore(error: unknown): boolean {
   return error.code !== types.responseErrorCodes.invalid || WRONG_SCHEMA.test(error.message)
 }
 
+function innerErrorsOf(error: errors.NoHostAvailableError): Error[] {
+  return Object.values((error.innerErrors ?? {}) as Record<string, Error>)
+}
+
+/**
+ * Is a table or a right of ours gone? A statement that was prepared before is unknown to its node then, cannot be
+ * prepared again, and the driver says no more than that no node would do.
+ */
+export function isBroken(error: unknown): boolean {
+  if (!(error instanceof errors.NoHostAvailableError)) return !isPassing(error)
+  const isUnprepared = (each: Error) =>
+    each instanceof errors.ResponseError && each.code === types.responseErrorCodes.unprepared
+  return innerErrorsOf(error).some(isUnprepared)
+}
+
 /**
  * What the driver may do by itself: go to the next node at once when a connection broke. It cannot wait, so all the
  * rest is tried again by `persist`, after a random delay.
@@ -150,8 +165,7 @@ function createClient(settings: CassandraSettings, limits: CassandraLimits): Cli
 /** Why no node would do, when that is a wrong setting: the driver hides it among the nodes that it tried. */
 function wrongSetting(error: unknown): Error | undefined {
   if (!(error instanceof errors.NoHostAvailableError)) return undefined
-  const inner = Object.values((error.innerErrors ?? {}) as Record<string, Error>)
-  return inner.find((each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError)
+  return innerErrorsOf(error).find((each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError)
 }
 
 /** A Client whose connect() failed stays failed: it is put away, and the next attempt has a new one. */

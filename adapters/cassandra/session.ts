@@ -7,7 +7,7 @@ import { type Client, errors, type types } from 'cassandra-driver'
 import { type Log, StoreDownFault } from '../../core/ports.ts'
 import { type Breaker, createBreaker } from '../breaker.ts'
 import type { BreakerState } from '../opened.ts'
-import { type CassandraLimits, type CassandraSettings, connectOnce, isOfStore, isPassing } from './driver.ts'
+import { type CassandraLimits, type CassandraSettings, connectOnce, isBroken, isOfStore, isPassing } from './driver.ts'
 import { createGate } from './gate.ts'
 
 export interface Statement {
@@ -59,7 +59,9 @@ async function persist<T>(limits: CassandraLimits, endMs: number, work: () => Pr
       if (!isOfStore(error)) throw error
       const delayMs = Math.random() * limits.retryDelayMsMax * tries
       if (tries >= limits.triesMax || performance.now() + delayMs >= endMs) {
-        throw new StoreDownFault('cassandra', `Cassandra does not answer: ${sentenceOf(error)}`)
+        const fault = new StoreDownFault('cassandra', `Cassandra does not answer: ${sentenceOf(error)}`)
+        fault.cause = error
+        throw fault
       }
       await sleep(delayMs)
     }
@@ -143,13 +145,17 @@ const REFUSED = 'Cassandra does not answer, or answers with errors; it is asked 
 const PROBED = '.probe'
 const PROBE_TTL_S = 60
 
-/** What a row needs: a write, and a read of what was written. */
+/** What a row needs of both tables: a write, and a read of what was written. */
 async function probe(client: Client, { keyspace }: CassandraSettings, limits: CassandraLimits): Promise<void> {
-  const write = `UPDATE ${keyspace}.inboxes USING TIMESTAMP ? AND TTL ${PROBE_TTL_S} SET cursor = ? WHERE device = ?`
-  const read = `SELECT cursor FROM ${keyspace}.inboxes WHERE device = ? LIMIT 1`
   const endMs = performance.now() + limits.requestTimeoutMs
-  await before(endMs, client.execute(write, [Date.now() * 1_000, Buffer.alloc(0), PROBED]))
-  await before(endMs, client.execute(read, [PROBED]))
+  const ask = (query: string, ...params: unknown[]) => before(endMs, client.execute(query, params))
+  const atUs = Date.now() * 1_000
+  const lives = `USING TIMESTAMP ? AND TTL ${PROBE_TTL_S}`
+  await ask(`UPDATE ${keyspace}.inboxes ${lives} SET cursor = ? WHERE device = ?`, atUs, Buffer.alloc(0), PROBED)
+  await ask(`SELECT cursor FROM ${keyspace}.inboxes WHERE device = ? LIMIT 1`, PROBED)
+  const row = `INSERT INTO ${keyspace}.inbox_rows (device, day, seq, sub, kind) VALUES (?, 0, 0, 0, 0)`
+  await ask(`${row} ${lives}`, PROBED, atUs)
+  await ask(`SELECT kind FROM ${keyspace}.inbox_rows WHERE device = ? AND day = 0 LIMIT 1`, PROBED)
 }
 
 function openBreaker(link: Link, settings: CassandraSettings, limits: CassandraLimits, log: Log): Breaker {
@@ -157,7 +163,11 @@ function openBreaker(link: Link, settings: CassandraSettings, limits: CassandraL
   return createBreaker({
     failuresMax: limits.failuresMax,
     probeEveryMs: limits.probeEveryMs,
-    weigh: (error) => (error instanceof StoreDownFault ? 1 : 0),
+    weigh(error) {
+      if (!(error instanceof StoreDownFault)) return 0
+      // What is wrong with a table passes by nobody's second try, and statements of the other one succeed meanwhile.
+      return isBroken(error.cause) ? limits.failuresMax : 1
+    },
     probe: async () => probe(link.serving(), settings, limits),
     refusal: () => new StoreDownFault(store, REFUSED),
     onOpen: (error) => log.warn({ store, error: sentenceOf(error) }, 'Cassandra does not do what it is asked: rows wait'),
