@@ -10,13 +10,18 @@ export interface Storage {
   readonly log: Log
 }
 
+/** Of a circuit breaker: calls go through, are refused, or one of them finds out. */
+export type BreakerState = 'closed' | 'open' | 'half-open'
+
 export interface Opened {
   readonly ports: Ports
   readonly pendingMarks: readonly Mark[]
   /** What workers need, where rows are written by them and not by the intake. */
   readonly storage?: Storage
   /** Parts that do not answer now. */
-  missing?(): readonly { readonly what: string; readonly why: string }[]
+  missing?(): readonly { readonly what: string; readonly why: string; readonly breaker?: BreakerState }[]
+  /** Circuit breakers by the store that they stand in front of. */
+  breakers?(): Readonly<Record<string, BreakerState>>
   /** What the store says of itself, for operators. */
   storeFacts(): Record<string, number | string>
   /** What PUBACK rests on, in a sentence. */

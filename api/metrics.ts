@@ -18,6 +18,8 @@ export interface Sources {
   readonly metrics: Metrics
   readonly version: string
   storeFacts(): Readonly<Record<string, number | string>>
+  /** States of circuit breakers, by store. */
+  breakers?(): Readonly<Record<string, 'closed' | 'open' | 'half-open'>>
   /** Why the intake refuses, a name of the error catalogue. */
   refusal(): string | undefined
   loopDelay(): LoopDelay
@@ -97,6 +99,22 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   })
 }
 
+const BREAKER_NUMBERS = { closed: 0, 'half-open': 1, open: 2 } as const
+
+/** Of a profile without breakers there is no line. */
+function breakerMetrics(registry: Registry, sources: Sources): void {
+  const states: Gauge = new Gauge({
+    name: 'heliograph_breaker_state',
+    help: 'Circuit breaker in front of a store: 0 closed, 1 half-open, 2 open',
+    labelNames: ['store'],
+    registers: [registry],
+    collect() {
+      states.reset()
+      for (const [store, state] of Object.entries(sources.breakers?.() ?? {})) states.set({ store }, BREAKER_NUMBERS[state])
+    },
+  })
+}
+
 function processMetrics(registry: Registry, sources: Sources): void {
   const about = 'Event loop lateness of the last 10 to 20 s'
   for (const part of ['p50', 'p99', 'p999'] as const) {
@@ -124,6 +142,7 @@ export function createRegistry(sources: Sources): Registry {
   const registry = new Registry()
   trafficMetrics(registry, sources.metrics)
   storeMetrics(registry, sources)
+  breakerMetrics(registry, sources)
   processMetrics(registry, sources)
   return registry
 }

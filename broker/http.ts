@@ -36,6 +36,7 @@ export async function startHttp(
     version,
     storeFacts: () => opened.storeFacts(),
     refusal: () => opened.ports.intake.refusal(),
+    breakers: () => opened.breakers?.() ?? {},
     loopDelay,
   })
   let port = config.httpPort

@@ -222,6 +222,12 @@ export const settingRows = {
     fallback: 'heliograph',
     about: 'Keyspace of Cassandra; it is made when it is not there.',
   },
+  cassandraMigrate: {
+    env: 'CASSANDRA_MIGRATE',
+    type: 'flag',
+    fallback: 'yes',
+    about: 'no: tables are not made or changed at start, which is refused when they are not as needed.',
+  },
   cassandraReplicas: {
     env: 'CASSANDRA_REPLICAS',
     type: 'count',
@@ -233,6 +239,12 @@ export const settingRows = {
     type: 'count',
     fallback: '8',
     about: 'Shards of the intake of the cluster profile; fixed at the first start.',
+  },
+  shardBacklogMax: {
+    env: 'INTAKE_SHARD_BACKLOG_MAX',
+    type: 'count',
+    fallback: '20000',
+    about: 'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
   },
   workersInline: {
     env: 'WORKERS_INLINE',

@@ -17,6 +17,7 @@ import type {
   Wakes,
 } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
+import type { BreakerState } from '../opened.ts'
 import { checkServer } from './check.ts'
 import { createSharedClaims } from './claims.ts'
 import { createCodes } from './codes.ts'
@@ -68,6 +69,7 @@ export interface OpenedRedis {
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
+  breaker(): BreakerState
   /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
   setFull(device: string, isFull: boolean): Promise<void>
   facts(): Record<string, number | string>
@@ -81,11 +83,18 @@ const BOOT_BYTES = 12
 
 type Check = Parameters<typeof openLink>[2]
 
-/** Two for commands, which are checked, and one that only listens; all, or none. */
-async function openLinks(url: string, of: ConnectionLimits, check: Check, warn: (text: string) => void) {
+/** One with a breaker, one for the intake, which waits by itself, and one that only listens; all, or none. */
+async function openLinks(
+  url: string,
+  of: ConnectionLimits,
+  check: Check,
+  warn: (text: string) => void,
+  beatKey: string,
+): Promise<[Link, Link, Link]> {
   const open: Link[] = []
   try {
-    for (const each of [check, check, async () => undefined]) open.push(await openLink(url, of, each, warn))
+    open.push(await openLink(url, of, check, warn, beatKey))
+    for (const each of [check, async () => undefined]) open.push(await openLink(url, of, each, warn))
     return open as [Link, Link, Link]
   } catch (error) {
     for (const link of open) link.close()
@@ -108,8 +117,8 @@ export async function openRedis(
   const check = async (redis: Parameters<typeof checkServer>[0]): Promise<void> => {
     promise = await checkServer(redis, demands, now)
   }
-  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn)
   const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
+  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn, `${prefix}beat:${node}`)
   const shared = createSharedClaims(link, prefix, node)
   const seen = { watermark: 0 }
   const pressure = watchPressure(link, prefix)
@@ -142,6 +151,7 @@ export async function openRedis(
     links,
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
     promise,
+    breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     setFull: (device, isFull) => pressure.setFull(device, isFull),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
