@@ -96,6 +96,11 @@ export interface InboxRows {
    * 1 MiB. Empty only when there are none. It costs one read, and one or more for each day that has rows between.
    */
   page(device: string, afterSeq: number, afterSub: number, upToSeq: number, limit: number): Promise<Row[]>
+  /**
+   * How many rows are above the device's cursor and not named by it, counted up to `limit`. It reads their positions
+   * alone, in steps; rows that are written or acknowledged meanwhile may be counted or not.
+   */
+  waiting(device: string, limit: number): Promise<number>
   /** Where reading begins; (0, 0) for a device that has acknowledged nothing yet. */
   cursor(device: string): Promise<InboxCursor>
   /**
@@ -112,10 +117,28 @@ export interface InboxRows {
   drop(device: string, atSeq: number): Promise<void>
 }
 
+/**
+ * How many rows wait for each device, as a guess that is not below what was noted since it was set, and which inboxes
+ * are full (B6). Shared by all nodes. Rejects when the store is away.
+ */
+export interface RowCounts {
+  /** Adds rows that were written; resolves with the guesses behind that. A guess that nobody raises ends after 35 days. */
+  add(written: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>
+  /** The device's rows were counted. Rows that are being added meanwhile may be in both. */
+  set(device: string, rows: number): Promise<void>
+  /** Every node hears of it within a second or two: its intake refuses, or takes again. Idempotent. */
+  setFull(device: string, isFull: boolean): Promise<void>
+  /** Devices that are full, at most `limit` of them, any. */
+  fullDevices(limit: number): Promise<string[]>
+}
+
 /** How a worker tells the nodes of rows that it has written. Droppable: the inbox is the truth. */
 export interface Wakes {
-  /** These devices have rows up to a seq. Resolves when that was handed over; who is not connected is left out. */
-  hand(rows: ReadonlyMap<string, number>): Promise<void>
+  /**
+   * These devices have rows up to a seq. Resolves when that was handed over, with the devices that are connected
+   * nowhere.
+   */
+  hand(rows: ReadonlyMap<string, number>): Promise<readonly string[]>
 }
 
 /** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */

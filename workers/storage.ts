@@ -23,6 +23,8 @@ export interface StoragePorts {
   readonly wakes: Wakes
   readonly deadLetters: DeadLetters
   readonly log: Log
+  /** Rows are written and their devices woken, but for those that are connected nowhere. May come again. Quick. */
+  written(rows: readonly Row[], absent: readonly string[]): void
 }
 
 const ENTRIES_PER_STEP = 64
@@ -106,7 +108,7 @@ async function step(ports: StoragePorts, shard: number): Promise<number> {
   }
   const woken = new Map<string, number>()
   for (const { device, seq } of rows) woken.set(device, Math.max(woken.get(device) ?? 0, seq))
-  await ports.wakes.hand(woken)
+  ports.written(rows, await ports.wakes.hand(woken))
   await ports.entries.done(shard, (entries.at(-1) ?? first).id)
   return entries.length
 }

@@ -144,22 +144,27 @@ function createClaims(node: Node): Claims {
   }
 }
 
-async function hand(node: Node, rows: ReadonlyMap<string, number>): Promise<void> {
+async function hand(node: Node, rows: ReadonlyMap<string, number>): Promise<readonly string[]> {
   const { link, prefix } = node
   const devices = [...rows.keys()]
   const byNode = new Map<string, string[]>()
+  const absent: string[] = []
   for (let at = 0; at < devices.length; at += DEVICES_PER_WAKE_MAX) {
     const some = devices.slice(at, at + DEVICES_PER_WAKE_MAX)
     const known = await link.redis.hmget(claimsKey(node), ...some)
     for (const [i, device] of some.entries()) {
       const claim = known[i]
-      if (claim === null || claim === undefined) continue
+      if (claim === null || claim === undefined) {
+        absent.push(device)
+        continue
+      }
       const lines = byNode.get(nodeOf(claim)) ?? []
       byNode.set(nodeOf(claim), lines)
       lines.push(`${device} ${rows.get(device)}`)
     }
   }
   await Promise.all([...byNode].map(([name, lines]) => tellNode(link, prefix, name, lines.join('\n'))))
+  return absent
 }
 
 /** `onWake` decides when a device looks; `link` is for commands, `listening` for reading the node's stream alone. */

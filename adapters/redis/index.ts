@@ -13,6 +13,7 @@ import type {
   Intake,
   Limiter,
   Links,
+  RowCounts,
   Wakes,
 } from '../../core/ports.ts'
 import { checkServer } from './check.ts'
@@ -27,6 +28,7 @@ import { KEY_PREFIX } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
 import { watchPressure } from './pressure.ts'
+import { createRowCounts } from './row-counts.ts'
 
 export interface RedisOptions {
   readonly prefix?: string
@@ -55,8 +57,7 @@ export interface OpenedRedis {
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
-  /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
-  setFull(device: string, isFull: boolean): Promise<void>
+  readonly counts: RowCounts
   facts(): Record<string, number | string>
   close(): void
 }
@@ -110,7 +111,7 @@ export async function openRedis(
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
     promise,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
-    setFull: (device, isFull) => pressure.setFull(device, isFull),
+    counts: createRowCounts(link, prefix, pressure),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.devices() }),
     close() {
       pressure.stop()

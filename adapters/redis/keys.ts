@@ -38,6 +38,7 @@ export function shardKeys(prefix: string, shard: number): ShardKeys {
 
 export const deviceKey = (prefix: string, device: string): string => `${prefix}device:${device}`
 export const shardCountKey = (prefix: string): string => `${prefix}shards`
+export const rowsKey = (prefix: string, device: string): string => `${prefix}rows:${device}`
 /** Devices whose inbox is full, and how often that changed. */
 export const fullKeys = (prefix: string): [devices: string, version: string] => [
   `${prefix}{full}:devices`,
