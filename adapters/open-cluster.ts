@@ -109,14 +109,14 @@ function openedOf(
       )
     },
   }
-  const { codes, links, limiter, claims, wakes, entries, deadLetters } = redis
+  const { codes, links, limiter, claims, wakes, entries, deadLetters, counts } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
   const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
-    storage: { entries, rows, wakes, deadLetters, turns: queue.turns, log },
+    storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
     breakers,

@@ -1,5 +1,5 @@
 /** What a profile gives to the process. */
-import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, Turns, Wakes } from '../core/ports.ts'
+import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, RowCounts, Turns, Wakes } from '../core/ports.ts'
 
 export interface Storage {
   readonly entries: EntryLog
@@ -7,6 +7,8 @@ export interface Storage {
   readonly wakes: Wakes
   readonly deadLetters: DeadLetters
   readonly turns: Turns
+  readonly counts: RowCounts
+  readonly inboxRowsMax: number
   readonly log: Log
 }
 

@@ -86,6 +86,7 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   gauge(registry, 'heliograph_settled_rows', 'Inbox rows that outlived the tail', () => fact('settledRows'))
   gauge(registry, 'heliograph_devices', 'Devices that are not revoked', () => fact('registered'))
   gauge(registry, 'heliograph_devices_in_memory', 'Devices whose inbox state is in memory', () => fact('devices'))
+  gauge(registry, 'heliograph_full_devices', 'Devices whose inbox is full', () => fact('fullDevices'))
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',

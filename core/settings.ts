@@ -244,7 +244,8 @@ export const settingRows = {
     env: 'INTAKE_SHARD_BACKLOG_MAX',
     type: 'count',
     fallback: '20000',
-    about: 'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
+    about:
+      'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
   },
   workersInline: {
     env: 'WORKERS_INLINE',

@@ -14,6 +14,7 @@ import type {
   Limiter,
   Links,
   Row,
+  RowCounts,
   Wakes,
 } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
@@ -31,6 +32,7 @@ import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
 import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
+import { createRowCounts } from './row-counts.ts'
 import { decodeRows } from './wake-rows.ts'
 
 /** What a node is told, in the order in which it happened: a watermark comes behind the rows up to it. */
@@ -70,8 +72,7 @@ export interface OpenedRedis {
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
   breaker(): BreakerState
-  /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
-  setFull(device: string, isFull: boolean): Promise<void>
+  readonly counts: RowCounts
   facts(): Record<string, number | string>
   close(): void
 }
@@ -153,7 +154,7 @@ export async function openRedis(
     promise,
     breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
-    setFull: (device, isFull) => pressure.setFull(device, isFull),
+    counts: createRowCounts(link, prefix, pressure),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
     close() {
       pressure.stop()
