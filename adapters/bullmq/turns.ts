@@ -7,8 +7,9 @@ import { type ConnectionOptions, Queue, Worker } from 'bullmq'
 import type { Log, Turns } from '../../core/ports.ts'
 
 const QUEUE = 'storage'
-const LOCK_MS = 3_000
-const STALLED_EVERY_MS = 1_000
+/** A worker that is silent for so long loses its turn at the second look afterwards: after 3.5 s at most. */
+const LOCK_MS = 2_500
+const STALLED_EVERY_MS = 500
 const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
