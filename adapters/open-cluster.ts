@@ -4,37 +4,35 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Config, Secret } from '../core/config.ts'
-import { createInboxView } from '../core/inbox-view.ts'
-import { createLowWatermark } from '../core/low-watermark.ts'
-import { type Clock, type Intake, type Log, ROW_FRAME, type Row } from '../core/ports.ts'
+import { createHeldRows } from '../core/held-rows.ts'
+import { createInboxView, type InboxView } from '../core/inbox-view.ts'
+import { createLowWatermark, type LowWatermark } from '../core/low-watermark.ts'
+import { createNudges } from '../core/nudges.ts'
+import type { Claims, Clock, Intake, Log } from '../core/ports.ts'
+import { unknownRow } from '../core/row.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
 import type { Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
-import { openRedis } from './redis/index.ts'
+import { type Hears, openRedis } from './redis/index.ts'
 
 const BOOT_BYTES = 6
 
 const reveal = (secret: Secret | undefined): string => secret?.reveal() ?? ''
 
-/** Wakes a device at once when its rows can be read, else as soon as they can; one waiting call for each device. */
-function createWaker(watermark: ReturnType<typeof createLowWatermark>, wake: (device: string, seq: number) => void) {
-  const wanted = new Map<string, number>()
-  function look(device: string): void {
-    watermark.onceReadable(wanted.get(device) ?? 0, () => {
-      const seq = wanted.get(device) ?? 0
-      wake(device, seq)
-      // More came meanwhile: what could be read is on its way, the rest follows.
-      if (seq > watermark.value()) look(device)
-      else wanted.delete(device)
-    })
-  }
-  return (device: string, seq: number): void => {
-    const before = wanted.get(device)
-    if (before === undefined && seq <= watermark.value()) return wake(device, seq)
-    wanted.set(device, Math.max(before ?? 0, seq))
-    if (before === undefined) look(device)
+/** Rows that were told of are sent when the watermark is past them, in the order of their positions. */
+function hearRows(watermark: LowWatermark, claims: Claims, view: InboxView): Hears {
+  const held = createHeldRows()
+  return {
+    onRows(rows) {
+      for (const row of rows) held.hold(row)
+    },
+    onWatermark(upTo) {
+      watermark.hear(upTo)
+      for (const row of held.take(upTo)) if (claims.wake(row.device, row) === 'sent') view.sent(row)
+    },
+    onGap: () => held.clear(),
   }
 }
 
@@ -45,12 +43,20 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const warn = (text: string, facts: object = {}): void => log.warn(facts, text)
   const url = reveal(config.redisUrl)
   const { shards, redisPrefix: prefix } = config
-  const heard: { wake: (device: string, seq: number) => void } = { wake: () => undefined }
+  const heard: { -readonly [name in keyof Hears]: Hears[name] } = {
+    onRows: () => undefined,
+    onWatermark: () => undefined,
+    onGap: () => undefined,
+  }
   const redis = await openRedis(url, now, warn, {
     prefix,
     intake: { shards },
     node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
-    onWake: (device, seq) => heard.wake(device, seq),
+    hears: {
+      onRows: (rows) => heard.onRows(rows),
+      onWatermark: (watermark) => heard.onWatermark(watermark),
+      onGap: () => heard.onGap(),
+    },
   })
   closers.push(() => redis.close())
   const database = await openPostgres(reveal(config.databaseUrl), { now, onNotice: warn })
@@ -77,20 +83,23 @@ function openedOf(
   closers: Close[],
 ): Omit<Opened, 'close'> {
   const { redis, database, cassandra, queue, heard } = engines
-  const watermark = createLowWatermark(redis.entries, config.shards)
+  const watermark = createLowWatermark(redis.entries)
   closers.push(() => watermark.stop())
-  const view = createInboxView(cassandra.rows, redis.devices, watermark, log)
-  closers.push(() => view.stop())
-  heard.wake = createWaker(watermark, (device, seq) => {
-    const kind = ROW_FRAME as Row['kind']
-    const row = { device, seq, sub: 0, kind, peer: '', expiresMs: 0, source: undefined, start: 0, end: 0 }
-    redis.claims.wake(device, row)
+  const view = createInboxView(cassandra.rows, redis.devices, watermark, log, (device) => {
+    redis.claims.wake(device, unknownRow(device))
   })
+  closers.push(() => view.stop())
+  Object.assign(heard, hearRows(watermark, redis.claims, view))
+  const nudges = createNudges(queue.turns, watermark)
+  closers.push(() => nudges.stop())
   const intake: Intake = {
     ...redis.intake,
     async append(shard, batch) {
       await redis.intake.append(shard, batch)
-      queue.turns.nudge(shard)
+      nudges.appended(
+        shard,
+        batch.reduce((highest, { seq }) => Math.max(highest, seq), 0),
+      )
     },
   }
   const { codes, links, limiter, claims, wakes, entries, deadLetters } = redis

@@ -18,19 +18,22 @@ export interface EntryLog {
   /**
    * Entries behind the done cursor, in the order of their numbers. Takes nothing away: two readers get the same.
    * Bounded by `limit`. Rejects with a RangeError when an entry is of a newer version: nothing behind it may be read.
+   * `after` is an entry that the reader knows is done: the cursor is not asked for then.
    */
-  read(shard: number, limit: number): Promise<Entry[]>
-  /** Moves the done cursor to this entry, and only upwards. Atomic, idempotent, durable when it resolves. */
-  done(shard: number, id: string): Promise<void>
+  read(shard: number, limit: number, after?: string): Promise<Entry[]>
+  /**
+   * Moves the done cursor to this entry, and only upwards, and publishes the watermark. Atomic, idempotent, durable
+   * when it resolves.
+   */
+  done(shard: number, entry: Entry): Promise<void>
   /** Counts one more attempt at an entry that is not done, and resolves with how many there were, this one included. */
   attempts(shard: number, id: string): Promise<number>
   /**
-   * Publishes the shard's low watermark (D3) and resolves with it: rows of the shard at or below it are all written,
-   * and no append will give a number at or below it. Atomic with raising the shard's last number. Only rises.
+   * Publishes the low watermark of all shards (D3) and resolves with it: rows at or below it are all written, and no
+   * append will give a number at or below it. Atomic with what makes appends number above it. Only rises. All nodes
+   * hear of it, behind all wakes that were handed over for rows up to it.
    */
-  publish(shard: number): Promise<number>
-  /** The watermarks published last, by shard; 0 for none. A reader's cursor stays at or below the least of them. */
-  watermarks(): Promise<readonly number[]>
+  publish(): Promise<number>
   /** Drops entries that were done when it was called 60 s ago or before, by the store's clock. Idempotent. */
   trim(shard: number): Promise<void>
   /** How many entries are not done. */
@@ -112,10 +115,13 @@ export interface InboxRows {
   drop(device: string, atSeq: number): Promise<void>
 }
 
-/** How a worker tells the nodes of rows that it has written. Droppable: the inbox is the truth. */
+/**
+ * How a worker tells the nodes of rows that it has written. They carry the rows, so that who is current reads nothing.
+ * Droppable: the inbox is the truth, and a node that may have missed some reads it.
+ */
 export interface Wakes {
-  /** These devices have rows up to a seq. Resolves when that was handed over; who is not connected is left out. */
-  hand(rows: ReadonlyMap<string, number>): Promise<void>
+  /** These rows are written. Resolves when that was handed over; devices that are not connected are left out. */
+  hand(rows: readonly Row[]): Promise<void>
 }
 
 /** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */

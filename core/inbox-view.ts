@@ -36,6 +36,8 @@ interface Parts {
   readonly states: DeviceStates
   readonly watermark: LowWatermark
   readonly log: Log
+  /** A device has something to read. */
+  readonly wake: (device: string) => void
   readonly views: Map<string, View>
   /** Devices with something to save. */
   readonly dirty: Set<string>
@@ -45,6 +47,8 @@ interface Parts {
 
 export interface InboxView {
   readonly inbox: Inbox
+  /** A row was sent to its device without being read here. */
+  sent(row: Row): void
   /** Saves what is left to save, as far as the stores answer. */
   stop(): Promise<void>
 }
@@ -124,12 +128,17 @@ function settle(parts: Parts, device: string, stamps: readonly number[]): void {
 
 /**
  * What was accepted before a device connects is there when its backlog is read, and caught-up says the truth. While no
- * worker writes rows, what is there is delivered, and the rest follows.
+ * worker writes rows, what is there is delivered, and the rest follows: who wrote it may have found nobody connected.
  */
-function readable({ watermark }: Parts, seq: number): Promise<void> {
+function readable({ watermark, wake }: Parts, device: string, seq: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, READABLE_WITHIN_MS)
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      resolve()
+    }, READABLE_WITHIN_MS)
     watermark.onceReadable(seq, () => {
+      if (isLate) return wake(device)
       clearTimeout(timer)
       resolve()
     })
@@ -168,8 +177,14 @@ function close(parts: Parts, device: string, sentSeq: number): void {
   else if (view.open === 0) parts.views.delete(device)
 }
 
-export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
-  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set(), unsettled: new Map() }
+export function createInboxView(
+  rows: InboxRows,
+  states: DeviceStates,
+  watermark: LowWatermark,
+  log: Log,
+  wake: (device: string) => void,
+): InboxView {
+  const parts: Parts = { rows, states, watermark, log, wake, views: new Map(), dirty: new Set(), unsettled: new Map() }
   const timer = setInterval(() => {
     for (const device of parts.dirty) void save(parts, device)
     for (const device of parts.unsettled.keys()) settle(parts, device, [])
@@ -178,7 +193,7 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   const inbox: Inbox = {
     async open(device) {
       const state = await states.open(device)
-      await readable(parts, state.appendedSeq)
+      await readable(parts, device, state.appendedSeq)
       viewOf(parts, device).open++
       return state
     },
@@ -203,6 +218,10 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   }
   return {
     inbox,
+    sent(row) {
+      const track = parts.views.get(row.device)?.track
+      if (track !== undefined) noteRead(track, [row])
+    },
     async stop() {
       clearInterval(timer)
       await Promise.all([...parts.dirty].map((device) => save(parts, device)))

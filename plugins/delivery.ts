@@ -34,16 +34,25 @@ export function stopPump(connection: Connection): void {
   if (connection.pump !== undefined) connection.pump.state = 'stopped'
 }
 
-/** A row for this device is durable. Droppable. */
-export function wakePump(delivery: Delivery, connection: Connection, row: Row): void {
+/** A row for this device is durable. Droppable. True when it was sent. */
+export function wakePump(delivery: Delivery, connection: Connection, row: Row): boolean {
   const pump = connection.pump
-  if (pump === undefined || pump.state === 'stopped') return
-  const fits = pump.base !== 0 && row.seq > pump.cursorSeq && row.source !== undefined
-  if (pump.state === 'live' && fits && hasRoom(delivery.flow, connection)) {
-    send(delivery, connection, row)
-  } else if (pump.state === 'live') {
-    read(delivery, connection)
-  } else pump.again = true
+  if (pump === undefined || pump.state === 'stopped') return false
+  if (pump.state !== 'live') {
+    pump.again = true
+    return false
+  }
+  if (pump.base !== 0 && row.source !== undefined) {
+    // Positions are read in order: two workers may have written it, and both said so.
+    const isAbove = row.seq > pump.cursorSeq || (row.seq === pump.cursorSeq && row.sub > pump.cursorSub)
+    if (!isAbove) return false
+    if (hasRoom(delivery.flow, connection)) {
+      send(delivery, connection, row)
+      return true
+    }
+  }
+  read(delivery, connection)
+  return false
 }
 
 function send(delivery: Delivery, connection: Connection, row: Row): void {

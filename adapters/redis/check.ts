@@ -43,7 +43,7 @@ async function checkSettings(redis: Redis): Promise<void> {
 
 async function settingsOf(redis: Redis, names: string[]): Promise<(string | undefined)[]> {
   try {
-    const found = (await redis.call('CONFIG', ['GET', ...names])) as string[]
+    const found = (await redis.config('GET', ...names)) as string[]
     return names.map((name) => {
       const at = found.indexOf(name)
       return at < 0 ? undefined : found[at + 1]
@@ -56,7 +56,7 @@ async function settingsOf(redis: Redis, names: string[]): Promise<(string | unde
 async function checkShards(redis: Redis, { prefix, shards }: Demands): Promise<void> {
   const key = shardCountKey(prefix)
   // Written once: a server that is full when we come back to it takes no write, and must be drained.
-  if ((await redis.exists(key)) === 0) await redis.call('SET', [key, shards, 'NX'])
+  if ((await redis.exists(key)) === 0) await redis.set(key, shards, 'NX')
   const stored = Number(await redis.get(key))
   if (stored !== shards) {
     throw new Error(`this Redis was begun with ${stored} shards, and conversations stay where they are: set ${stored}`)

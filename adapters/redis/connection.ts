@@ -57,7 +57,10 @@ function createRedis(url: string, of: ConnectionLimits): Redis {
     maxRetriesPerRequest: 0,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
-    enableAutoPipelining: false,
+    // Who listens has to know that something was missed.
+    autoResubscribe: false,
+    // What one turn of the event loop asks travels as one write. It knows commands by their own names, not `call`.
+    enableAutoPipelining: true,
     noDelay: true,
   })
 }

@@ -1,6 +1,6 @@
 /**
  * Redis of a cluster: the intake and what its workers read, the state of devices, and what all nodes share of
- * registering. Three connections: a worker's long answers do not hold up a PUBACK, and one waits for wakes.
+ * registering. Three connections: a worker's long answers do not hold up a PUBACK, and one hears of wakes.
  */
 import { randomBytes } from 'node:crypto'
 import type {
@@ -13,12 +13,14 @@ import type {
   Intake,
   Limiter,
   Links,
+  Row,
   Wakes,
 } from '../../core/ports.ts'
+import { unknownRow } from '../../core/row.ts'
 import { checkServer } from './check.ts'
-import { createSharedClaims, type OnWake } from './claims.ts'
+import { createSharedClaims } from './claims.ts'
 import { createCodes } from './codes.ts'
-import { type ConnectionLimits, connectionLimits, openLink } from './connection.ts'
+import { type ConnectionLimits, connectionLimits, type Link, openLink } from './connection.ts'
 import { createDeadLetters } from './dead-letters.ts'
 import { createDeviceStates } from './device-states.ts'
 import { createEntryLog } from './entry-log.ts'
@@ -26,7 +28,18 @@ import { createIntake, type IntakeLimits, intakeLimits } from './intake.ts'
 import { KEY_PREFIX } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
+import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
+import { decodeRows } from './wake-rows.ts'
+
+/** What a node is told, in the order in which it happened: a watermark comes behind the rows up to it. */
+export interface Hears {
+  /** Rows were written for devices that are claimed here. */
+  onRows(rows: readonly Row[]): void
+  onWatermark(watermark: number): void
+  /** Rows may have been missed: all devices are woken to read next. */
+  onGap(): void
+}
 
 export interface RedisOptions {
   readonly prefix?: string
@@ -35,7 +48,7 @@ export interface RedisOptions {
   readonly codesMax?: number
   /** Name of this process among those that share the server: of its own for each start. */
   readonly node?: string
-  readonly onWake?: OnWake
+  readonly hears?: Hears
   readonly bucketsMax?: number
   /** Added to the server's time by codes, links and limiter: tests move it. */
   readonly clockOffsetMs?: () => number
@@ -61,9 +74,24 @@ export interface OpenedRedis {
   close(): void
 }
 
+const HEARS_NOTHING: Hears = { onRows: () => undefined, onWatermark: () => undefined, onGap: () => undefined }
 const CODES_MAX = 100_000
 const BUCKETS_MAX = 500_000
 const BOOT_BYTES = 12
+
+type Check = Parameters<typeof openLink>[2]
+
+/** Two for commands, which are checked, and one that only listens; all, or none. */
+async function openLinks(url: string, of: ConnectionLimits, check: Check, warn: (text: string) => void) {
+  const open: Link[] = []
+  try {
+    for (const each of [check, check, async () => undefined]) open.push(await openLink(url, of, each, warn))
+    return open as [Link, Link, Link]
+  } catch (error) {
+    for (const link of open) link.close()
+    throw error
+  }
+}
 
 /** Connects to the server, which must keep the promise; rejects with a sentence that says what to set. */
 export async function openRedis(
@@ -80,24 +108,29 @@ export async function openRedis(
   const check = async (redis: Parameters<typeof checkServer>[0]): Promise<void> => {
     promise = await checkServer(redis, demands, now)
   }
-  const link = await openLink(url, ofConnection, check, warn)
-  const ofIntake = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
-    link.close()
-    throw error
-  })
-  const listening = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
-    link.close()
-    ofIntake.close()
-    throw error
-  })
+  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn)
   const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
-  const shared = createSharedClaims(link, listening, prefix, node, options.onWake ?? (() => undefined))
-  const seen = Array.from({ length: of.shards }, () => 0)
+  const shared = createSharedClaims(link, prefix, node)
+  const seen = { watermark: 0 }
   const pressure = watchPressure(link, prefix)
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
-  const entries = createEntryLog(link, prefix, of.shards, seen)
+  const hears = options.hears ?? HEARS_NOTHING
+  const channel: NodeChannel = await listenToNode(listening, prefix, node, {
+    onLines: (text) => shared.take(text),
+    onRows: (message) => hears.onRows(decodeRows(message)),
+    onWatermark(watermark) {
+      seen.watermark = Math.max(seen.watermark, watermark)
+      hears.onWatermark(watermark)
+    },
+    onGap() {
+      hears.onGap()
+      for (const device of [...shared.devices()]) shared.claims.wake(device, unknownRow(device))
+      shared.compare().catch(() => undefined)
+    },
+  })
+  const entries = createEntryLog(link, prefix, of.shards, seen, (watermark) => channel.published(watermark))
   const links = createLinks(link, prefix, clockOffsetMs)
-  await Promise.all([pressure.look(), entries.watermarks()])
+  await Promise.all([pressure.look(), entries.publish()])
   return {
     intake,
     entries,
@@ -111,10 +144,11 @@ export async function openRedis(
     promise,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     setFull: (device, isFull) => pressure.setFull(device, isFull),
-    facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.devices() }),
+    facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
     close() {
       pressure.stop()
       links.stop()
+      channel.stop()
       shared.stop()
       intake.close()
       ofIntake.close()

@@ -23,7 +23,10 @@ export function claimsSuite(open: Opener): void {
     const claims = () => opening.ports.claims
     const heard: string[] = []
     const holder = (name: string): ClaimHolder => ({
-      onWake: ({ seq }) => void heard.push(`${name} woken ${seq}`),
+      onWake({ seq }) {
+        heard.push(`${name} woken ${seq}`)
+        return true
+      },
       onLost: (reason) => void heard.push(`${name} lost ${reason}`),
     })
     beforeEach(async () => {
@@ -32,12 +35,14 @@ export function claimsSuite(open: Opener): void {
     })
     afterEach(() => opening.close())
 
-    it('wakes the holder of the device and no other', () => {
+    it('wakes the holder of the device and no other, and says whether it has sent the row', () => {
       claims().claim('a', holder('one'))
       claims().claim('b', holder('two'))
-      assert.equal(claims().wake('b', row('b', 5)), true)
-      assert.equal(claims().wake('c', row('c', 6)), false)
+      assert.equal(claims().wake('b', row('b', 5)), 'sent')
+      assert.equal(claims().wake('c', row('c', 6)), 'away')
       assert.deepEqual(heard, ['two woken 5'])
+      claims().claim('d', { onWake: () => false, onLost: () => undefined })
+      assert.equal(claims().wake('d', row('d', 7)), 'woken')
     })
 
     it('tells the previous holder before the new one has the claim, and gives a higher epoch', () => {
@@ -54,9 +59,9 @@ export function claimsSuite(open: Opener): void {
       const old = claims().claim('a', holder('old'))
       const now = claims().claim('a', holder('new'))
       claims().release('a', old)
-      assert.equal(claims().wake('a', row('a', 1)), true)
+      assert.equal(claims().wake('a', row('a', 1)), 'sent')
       claims().release('a', now)
-      assert.equal(claims().wake('a', row('a', 2)), false)
+      assert.equal(claims().wake('a', row('a', 2)), 'away')
       claims().release('a', now)
       assert.deepEqual(heard, ['old lost takeover', 'new woken 1'])
     })
@@ -73,7 +78,7 @@ export function claimsSuite(open: Opener): void {
       claims().evict('a', 'revoked')
       claims().evict('a', 'revoked')
       claims().evict('nobody', 'revoked')
-      assert.equal(claims().wake('a', row('a', 1)), false)
+      assert.equal(claims().wake('a', row('a', 1)), 'away')
       assert.deepEqual(heard, ['one lost revoked'])
     })
   })
