@@ -96,7 +96,10 @@ const LEFT_MS = 1_000
 const KNOWN_MS = 2_500
 const WATCHED_MS = 2_000
 
-async function withRedis<T>({ redis }: Deployment, use: (ask: (...command: string[]) => Promise<string>) => T | Promise<T>) {
+async function withRedis<T>(
+  { redis }: Deployment,
+  use: (ask: (...command: string[]) => Promise<string>) => T | Promise<T>,
+) {
   const talk = await converse('127.0.0.1', redis.port)
   try {
     return await use((...command) => askRedis(talk, ...command))
