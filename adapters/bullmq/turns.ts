@@ -1,14 +1,16 @@
 /**
  * Turns of shards as BullMQ jobs (D1, D2): a job is a nudge, its id the shard, so there is one at a time; the data is
  * in the intake. A worker that dies loses its job after some seconds to another; one that is slow may run beside it,
- * which does no harm. Every worker also looks at all shards by itself, so that no nudge has to arrive.
+ * which does no harm. Every worker also looks at all shards by itself, so that no nudge has to arrive. A server that is
+ * full takes no jobs: then workers take turns without them, or nothing would ever leave it.
  */
 import { type ConnectionOptions, Queue, Worker } from 'bullmq'
 import type { Log, Turns } from '../../core/ports.ts'
 
 const QUEUE = 'storage'
-const LOCK_MS = 3_000
-const STALLED_EVERY_MS = 1_000
+/** A worker that is silent for so long loses its turn at the second look afterwards: after 3.5 s at most. */
+const LOCK_MS = 2_500
+const STALLED_EVERY_MS = 500
 const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
@@ -48,10 +50,12 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
   const nudged = Array.from({ length: shards }, () => 0)
   let added = 0
 
-  function add(shard: number): void {
+  function add(shard: number, whenFull: () => void = () => undefined): void {
     added++
     const options = { jobId: `shard-${shard}`, removeOnComplete: true, removeOnFail: true }
-    queue.add('turn', { shard }, options).catch(() => undefined)
+    queue.add('turn', { shard }, options).catch((error: Error) => {
+      if (error.message.includes('OOM')) whenFull()
+    })
   }
 
   const turns: Turns = {
@@ -63,13 +67,22 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
     },
     work(run, hasWork) {
       let isStopped = false
+      /** Turns without a job, by shard. */
+      const apart = new Map<number, Promise<unknown>>()
+      const take = (shard: number): Promise<boolean> =>
+        run(shard).catch((error: Error) => {
+          log.warn({ shard, error: error.message }, 'a turn failed; it is taken again')
+          return false
+        })
+      function takeApart(shard: number): void {
+        if (isStopped || apart.has(shard)) return
+        const turn = take(shard).finally(() => apart.delete(shard))
+        apart.set(shard, turn)
+      }
       const worker = new Worker<{ shard: number }>(
         QUEUE,
         async ({ data: { shard } }) => {
-          const isMore = await run(shard).catch((error: Error) => {
-            log.warn({ shard, error: error.message }, 'a turn failed; it is taken again')
-            return false
-          })
+          const isMore = await take(shard)
           // Behind the others; the job has to be gone first, since its id is the shard.
           if (isMore && !isStopped) setTimeout(add, 1, shard)
         },
@@ -90,7 +103,7 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
       const sweeper = setInterval(() => {
         sweeping ??= Promise.all(
           Array.from({ length: shards }, async (_, shard) => {
-            if (await hasWork(shard)) add(shard)
+            if (await hasWork(shard)) add(shard, () => takeApart(shard))
           }),
         )
           // The store is away: the next look finds it again.
@@ -103,6 +116,7 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
         isStopped = true
         clearInterval(sweeper)
         await sweeping
+        await Promise.all(apart.values())
         await worker.close()
       }
     },

@@ -8,7 +8,7 @@ import { unknownRow } from '../../core/row.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
 import { type Link, resultsOf } from './connection.ts'
 import { lineChannel, rowChannel } from './node-channel.ts'
-import { callScript, script } from './script.ts'
+import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 import { encodeRows, rowBytes } from './wake-rows.ts'
 
 /** Claims are compared with the store's so often: after a pause of this process another node may have them. */
@@ -18,15 +18,15 @@ const LOOK_UP_MAX = 500
 /** Rows of one message; a larger one would hold up what others are told. */
 const WAKE_BYTES_MAX = 256 * 1024
 
-/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. */
-const claimScript = script(`
+/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. Who connects may drain a full server. */
+const claimScript = script(`${ALLOW_WHEN_FULL}
 local epoch = redis.call('INCR', KEYS[2])
 local before = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. epoch)
 return { epoch, before or '' }
 `)
 /** KEYS claims. ARGV device, claim. */
-const releaseScript = script(`
+const releaseScript = script(`${ALLOW_WHEN_FULL}
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 0
 `)
