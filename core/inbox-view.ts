@@ -45,7 +45,9 @@ interface Parts {
 
 export interface InboxView {
   readonly inbox: Inbox
-  /** Saves what is left to save, as far as the stores answer. */
+  /** Saves what was acknowledged until now, as far as the stores answer and marks are appended. */
+  save(): Promise<void>
+  /** Saves what is left to save. */
   stop(): Promise<void>
 }
 
@@ -101,6 +103,13 @@ function save(parts: Parts, device: string): Promise<void> {
       view.saving = undefined
     })
   return view.saving
+}
+
+/** What was acknowledged while an earlier saving was under way is not in it. */
+async function saveAll(parts: Parts): Promise<void> {
+  const under = [...parts.dirty].filter((device) => parts.views.get(device)?.saving !== undefined)
+  await Promise.all([...parts.dirty].map((device) => save(parts, device)))
+  await Promise.all(under.filter((device) => parts.dirty.has(device)).map((device) => save(parts, device)))
 }
 
 function acknowledge(parts: Parts, device: string, rows: readonly Row[], marks: readonly Mark[]): void {
@@ -177,8 +186,8 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   timer.unref()
   const inbox: Inbox = {
     async open(device) {
-      const state = await states.open(device)
-      await readable(parts, state.appendedSeq)
+      const { appendedSeq, ...state } = await states.open(device)
+      await readable(parts, appendedSeq)
       viewOf(parts, device).open++
       return state
     },
@@ -203,9 +212,10 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   }
   return {
     inbox,
-    async stop() {
+    save: () => saveAll(parts),
+    stop() {
       clearInterval(timer)
-      await Promise.all([...parts.dirty].map((device) => save(parts, device)))
+      return saveAll(parts)
     },
   }
 }
