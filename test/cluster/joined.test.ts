@@ -8,13 +8,13 @@ import { type OpenedRedis, openRedis } from '../../adapters/redis/index.ts'
 import { createInboxView, type InboxView } from '../../core/inbox-view.ts'
 import { createLowWatermark, type LowWatermark } from '../../core/low-watermark.ts'
 import type { Backlog, Claims, Inbox, Intake, Log } from '../../core/ports.ts'
-import { seqFromMs } from '../../topics/ids.ts'
 import { takeTurn } from '../../workers/storage.ts'
 import { backlogSuite } from '../ports/backlog.ts'
 import { claimsSuite } from '../ports/claims.ts'
 import { inboxSuite } from '../ports/inbox.ts'
 import { intakeSuite } from '../ports/intake.ts'
 import type { Bounds, Opening } from '../ports/opener.ts'
+import { storeClock } from '../world/store-clock.ts'
 import { freshKeyspace, rawClient, settingsFor } from './cassandra-scene.ts'
 import { connectPlain, redisUrl } from './redis-scene.ts'
 
@@ -100,20 +100,6 @@ async function kill({ view, watermark, redis, cassandra }: Process): Promise<voi
   await Promise.race([view.stop(), wait(STOPPED_MS_MAX, undefined, { ref: false })])
 }
 
-/** A clock that goes forward leaves numbers of its time in each shard; the server's own clock stays, as if it went back. */
-function clockOf(forward: (toMs: number) => void): { offsetMs: number } {
-  let offsetMs = 0
-  return {
-    get offsetMs() {
-      return offsetMs
-    },
-    set offsetMs(value) {
-      if (value > offsetMs) forward(Date.now() + value)
-      offsetMs = value
-    },
-  }
-}
-
 let openings = 0
 
 describe('the adapters of the cluster, joined', () => {
@@ -132,17 +118,13 @@ describe('the adapters of the cluster, joined', () => {
     const prefix = `joined-${process.pid}-${Date.now().toString(36)}-${++openings}:`
     const plain = await connectPlain(redisUrl())
     const states = Array.from({ length: SHARDS }, (_, shard) => `${prefix}{s${shard}}:state`)
-    let told = Promise.resolve()
+    const { clock, told, stop: stopClock } = await storeClock({ REDIS_URL: redisUrl(), REDIS_PREFIX: prefix })
     let opened = await openProcess(prefix, keyspace, bounds)
-    const clock = clockOf((toMs) => {
-      const last = String(seqFromMs(toMs))
-      told = Promise.all(states.map((key) => plain.hset(key, 'last', last))).then(() => undefined)
-    })
     return {
       get ports() {
         const { intake } = opened.ports
         const append: Intake['append'] = async (...args) => {
-          await told
+          await told()
           await intake.append(...args)
         }
         return { ...opened.ports, intake: { ...intake, append } }
@@ -171,6 +153,7 @@ describe('the adapters of the cluster, joined', () => {
       },
       async close() {
         await stop(opened)
+        stopClock()
         for await (const keys of plain.scanStream({ match: `${prefix}*`, count: 1_000 })) {
           if (keys.length > 0) await plain.unlink(keys)
         }

@@ -229,6 +229,19 @@ describe('the intake on Redis', () => {
     assert.equal(await devices.markOf(mark(0).peer, mark(0).by), 0)
   })
 
+  it('stores no delivered mark that says less than one before it, whichever node it comes from', async () => {
+    const [one, other] = [await scene.node({ intake: { shards: 1 } }), await scene.node({ intake: { shards: 1 } })]
+    const mark = (upTo: number) => markEnvelope('b', `up to ${upTo}`, { mark: { by: 'one', peer: 'two', upTo } })
+    const verdicts = async (node: OpenedRedis, ...all: number[]) => {
+      const batch = all.map(mark)
+      await node.intake.append(0, batch)
+      return batch.map(({ verdict }) => verdict)
+    }
+    assert.deepEqual(await verdicts(one, 5, 9, 7), [VERDICT_NEW, VERDICT_NEW, VERDICT_AGAIN])
+    assert.deepEqual(await verdicts(other, 8, 9, 10), [VERDICT_AGAIN, VERDICT_AGAIN, VERDICT_NEW])
+    assert.deepEqual(await allTexts(one), ['up to 5', 'up to 9', 'up to 10'])
+  })
+
   it('refuses when too many entries of the shard are not done, and takes more once they are', async () => {
     const { intake, entries } = await scene.node({ intake: { shardBacklogMax: 2 } })
     await append(intake, request(1))

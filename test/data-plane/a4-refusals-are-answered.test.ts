@@ -20,6 +20,7 @@ import {
   stopScenes,
   TEXT_BYTES,
   until,
+  putAway,
 } from './scene.ts'
 
 const STALE_REGISTRATION = 9
@@ -234,6 +235,7 @@ describe('A4: what may pass is answered', () => {
     assert.equal(world.server.metrics.disconnects['append_failed'], 1)
     assert.equal(world.server.metrics.heldBytes, 0)
     const { inbox } = world.server.opened.ports
+    await putAway(world, 'tailRows')
     assert.equal((await inbox.page('homesvc', 0, 0, 9)).length, 1)
   })
 })
