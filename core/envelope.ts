@@ -68,7 +68,10 @@ export interface Envelope {
   readonly targets: readonly Target[]
   /** Parallel to `targets`; a single one serves all targets. */
   readonly bodies: readonly Body[]
-  /** The delivered mark that this envelope carries: no longer pending once it is stored. */
+  /**
+   * The delivered mark that this envelope carries: no longer pending once it is stored. Where several nodes append, one
+   * that says no more than what was said before it is VERDICT_AGAIN.
+   */
   readonly mark: Mark | undefined
   verdict: number
   seq: number

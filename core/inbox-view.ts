@@ -49,7 +49,9 @@ export interface InboxView {
   readonly inbox: Inbox
   /** A row was sent to its device without being read here. */
   sent(row: Row): void
-  /** Saves what is left to save, as far as the stores answer. */
+  /** Saves what was acknowledged until now, as far as the stores answer and marks are appended. */
+  save(): Promise<void>
+  /** Saves what is left to save. */
   stop(): Promise<void>
 }
 
@@ -105,6 +107,13 @@ function save(parts: Parts, device: string): Promise<void> {
       view.saving = undefined
     })
   return view.saving
+}
+
+/** What was acknowledged while an earlier saving was under way is not in it. */
+async function saveAll(parts: Parts): Promise<void> {
+  const under = [...parts.dirty].filter((device) => parts.views.get(device)?.saving !== undefined)
+  await Promise.all([...parts.dirty].map((device) => save(parts, device)))
+  await Promise.all(under.filter((device) => parts.dirty.has(device)).map((device) => save(parts, device)))
 }
 
 function acknowledge(parts: Parts, device: string, rows: readonly Row[], marks: readonly Mark[]): void {
@@ -192,8 +201,8 @@ export function createInboxView(
   timer.unref()
   const inbox: Inbox = {
     async open(device) {
-      const state = await states.open(device)
-      await readable(parts, device, state.appendedSeq)
+      const { appendedSeq, ...state } = await states.open(device)
+      await readable(parts, device, appendedSeq)
       viewOf(parts, device).open++
       return state
     },
@@ -222,9 +231,10 @@ export function createInboxView(
       const track = parts.views.get(row.device)?.track
       if (track !== undefined) noteRead(track, [row])
     },
-    async stop() {
+    save: () => saveAll(parts),
+    stop() {
       clearInterval(timer)
-      await Promise.all([...parts.dirty].map((device) => save(parts, device)))
+      return saveAll(parts)
     },
   }
 }

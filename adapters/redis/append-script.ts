@@ -97,6 +97,8 @@ while at <= #heads do
   local sender = device ~= '' and dedupe ~= 0 and senderOf(device)
   local verdict, seq = decide(sender, dedupe, stamp, hash)
   local lastStamp = sender and sender.last or 0
+  -- Two nodes may make marks of one user at once: the lesser one, if it comes later, says nothing (P7).
+  if by and upTo <= (marks[by .. of] or tonumber(redis.call('GET', ARGV[6] .. by .. of) or 0)) then verdict = 2 end
   if verdict == 1 and afterSeq > math.max(last, nowSeq) + ${limits.afterSeqAheadMsMax * SEQ_PER_MS} then verdict = 5 end
   if verdict == 1 then
     seq = math.max(last + 1, nowSeq, afterSeq + 1)
@@ -114,7 +116,7 @@ while at <= #heads do
     if by then
       local key = by .. of
       if not marks[key] then markKeys[#markKeys + 1] = key end
-      marks[key] = math.max(marks[key] or 0, upTo)
+      marks[key] = upTo
     end
   end
   answers[#answers + 1] = struct.pack('<Bdd', verdict, seq, lastStamp)
@@ -132,8 +134,7 @@ if first then
     end
   end
   for _, key in ipairs(markKeys) do
-    local known = tonumber(redis.call('GET', ARGV[6] .. key) or 0)
-    if marks[key] > known then redis.call('SET', ARGV[6] .. key, text(marks[key]), 'PX', ${MARK_TTL_MS}) end
+    redis.call('SET', ARGV[6] .. key, text(marks[key]), 'PX', ${MARK_TTL_MS})
   end
 end
 redis.call('SET', KEYS[3], struct.pack('<d', number) .. answer, 'PX', ${NODE_TTL_MS})

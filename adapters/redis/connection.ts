@@ -4,6 +4,7 @@
  * a failover may lead to a server that does not keep the promise. A breaker may stand in front of it: what beats once a
  * second and is not answered is broken, and refuses at once what would wait.
  */
+import type { Socket } from 'node:net'
 import { type ChainableCommander, Redis } from 'ioredis'
 import { StoreDownFault } from '../../core/ports.ts'
 import { type Breaker, createBreaker } from '../breaker.ts'
@@ -84,10 +85,28 @@ function createRedis(url: string, of: ConnectionLimits): Redis {
     autoResendUnfulfilledCommands: false,
     // Who listens has to know that something was missed.
     autoResubscribe: false,
-    // What one turn of the event loop asks travels as one write. It knows commands by their own names, not `call`.
-    enableAutoPipelining: true,
+    // It would let a pipeline overtake commands that were given before it.
+    enableAutoPipelining: false,
     noDelay: true,
   })
+}
+
+/** What one turn of the event loop asks travels as one write, in its order. */
+function writeOnceATurn(redis: Redis): void {
+  const send = redis.sendCommand.bind(redis)
+  let isCorked = false
+  redis.sendCommand = (command, stream) => {
+    const { stream: socket, status } = redis as unknown as { stream?: Socket; status: string }
+    if (!isCorked && status === 'ready' && socket !== undefined) {
+      isCorked = true
+      socket.cork()
+      setImmediate(() => {
+        isCorked = false
+        socket.uncork()
+      })
+    }
+    return send(command, stream)
+  }
 }
 
 interface Guard {
@@ -101,9 +120,7 @@ interface Guard {
 /** Puts a breaker in front of all commands of `redis`; `beatKey` is written once a second. */
 function guard(redis: Redis, beatKey: string, of: ConnectionLimits, prove: (past: Redis) => Promise<void>): Guard {
   const send = redis.sendCommand.bind(redis)
-  // Not in one pipeline with commands that are refused.
-  const options = { ...redis.options, enableAutoPipelining: false }
-  const past = Object.create(redis, { sendCommand: { value: send }, options: { value: options } }) as Redis
+  const past = Object.create(redis, { sendCommand: { value: send } }) as Redis
   const refusal = () => new StoreDownFault('redis', 'Redis does not answer; it is asked again by itself')
   const write = async (): Promise<void> => {
     if (redis.status !== 'ready') throw new Error('Connection is closed')
@@ -177,6 +194,7 @@ export async function openLink(
   }
   warned = ''
   isChecked = true
+  if (beatKey !== undefined) writeOnceATurn(redis)
   const guarded = beatKey === undefined ? undefined : guard(redis, beatKey, of, check)
 
   async function recheck(): Promise<void> {

@@ -22,7 +22,7 @@ const CHECKPOINT_EVERY_MS = 5_000
  * of the clock is readable too. One key holds what was published: appends of all shards number above it.
  */
 const PUBLISH = `
-local function publish(floorKey, states, from, seen, channel)
+local function publish(floorKey, states, from, seen, channel, isAsked)
   local floor = tonumber(redis.call('GET', floorKey) or 0)
   local time = redis.call('TIME')
   local high = math.max(floor, seen, (time[1] * 1000 + math.floor(time[2] / 1000) - ${SEQ_EPOCH_MS}) * ${SEQ_PER_MS})
@@ -37,10 +37,9 @@ local function publish(floorKey, states, from, seen, channel)
   end
   local watermark = math.max(floor, low or high)
   local text = string.format('%.0f', watermark)
-  if watermark > floor then
-    redis.call('SET', floorKey, text)
-    redis.call('PUBLISH', channel, text)
-  end
+  if watermark > floor then redis.call('SET', floorKey, text) end
+  -- Who asks may have heard nothing yet.
+  if watermark > floor or isAsked then redis.call('PUBLISH', channel, text) end
   return text
 end
 `
@@ -69,7 +68,7 @@ return redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 
 /** KEYS floor, states of all shards. ARGV watermark seen, channel. */
 const publishScript = script(`${ALLOW_WHEN_FULL}${PUBLISH}
-return publish(KEYS[1], KEYS, 2, tonumber(ARGV[1]), ARGV[2])
+return publish(KEYS[1], KEYS, 2, tonumber(ARGV[1]), ARGV[2], true)
 `)
 
 /** KEYS state, stream, checkpoints. */

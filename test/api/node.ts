@@ -8,6 +8,7 @@ import { readConfig } from '../../core/config.ts'
 import type { Log } from '../../core/ports.ts'
 import { type Client, type ClientOptions, connectClient } from '../world/client.ts'
 import { profileEnv } from '../world/profile.ts'
+import { storeClock } from '../world/store-clock.ts'
 
 export const ADMIN_TOKEN = 'admin-of-the-tests'
 export const OBSERVER_PASSWORD = 'observer-of-the-tests'
@@ -47,7 +48,7 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
   const logged: TestNode['logged'] = []
   const write = (level: string) => (facts: object, text: string) => void logged.push({ level, facts, text })
   const log: Log = { info: write('info'), warn: write('warn'), error: write('error') }
-  const profile = await profileEnv(folder)
+  const profile = await profileEnv(env['DATA_DIR'] ?? folder)
   const config = readConfig({
     ...profile,
     DATA_DIR: folder,
@@ -62,7 +63,7 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
     ...env,
   })
   const fatal = (error: Error) => assert.fail(`the node ended: ${error.message}`)
-  const clock = { offsetMs: 0 }
+  const { clock, stop: stopClock } = await storeClock(profile)
   const node = await startNode(config, log, fatal, () => Date.now() + clock.offsetMs)
   const url = `http://127.0.0.1:${node.httpPort}`
   const clients: Client[] = []
@@ -109,6 +110,7 @@ export async function startTestNode(env: Record<string, string> = {}): Promise<T
     async stop() {
       for (const client of clients) client.destroy()
       await node.drain()
+      stopClock()
       rmSync(folder, { recursive: true, force: true })
     },
   }

@@ -102,7 +102,10 @@ describe('a node whose Redis', function () {
   it('is full refuses what is new, delivers what it has, and is ready again when there is space', async () => {
     const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))?.[1])
     await admin.config('SET', 'maxmemory', String(used - MIB / 2))
-    await until(async () => (await scene.missing()).some(({ what, why }) => what === 'intake' && why === 'overloaded'), 'full')
+    await until(
+      async () => (await scene.missing()).some(({ what, why }) => what === 'intake' && why === 'overloaded'),
+      'full',
+    )
     assert.deepEqual(
       (await scene.missing()).map(({ what }) => what),
       ['intake'],

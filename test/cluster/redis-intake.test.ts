@@ -1,4 +1,7 @@
-/** The intake on Redis (A1, A3, A6): verdicts, numbers, group commit, and a batch whose answer was lost. */
+/**
+ * The intake on Redis (A1, A3, A6), beside what test/cluster/joined.test.ts says of it: exact numbers, verdicts as core/dedupe
+ * has them, group commit, and a batch whose answer was lost.
+ */
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { OpenedRedis } from '../../adapters/redis/index.ts'
@@ -11,8 +14,6 @@ import {
   IntakeFault,
   VERDICT_AGAIN,
   VERDICT_AHEAD,
-  VERDICT_BEHIND,
-  VERDICT_FULL,
   VERDICT_NEW,
 } from '../../core/envelope.ts'
 import type { Entry } from '../../core/ports.ts'
@@ -46,16 +47,6 @@ describe('the intake on Redis', () => {
   const stateKey = (shard = 0) => `${scene.prefix}{s${shard}}:state`
 
   describe('numbers', () => {
-    it('rise within a batch, from call to call, and are the time of the store', async () => {
-      const { intake } = await scene.node()
-      const before = seqFromMs(Date.now())
-      const batches = Array.from({ length: 20 }, (_, i) => [envelope('b', `${i}`), envelope('c', `${i}`)])
-      await Promise.all(batches.map((batch) => intake.append(0, batch)))
-      const seqs = batches.flat().map(({ seq }) => seq)
-      assert.ok(rising(seqs), `${seqs}`)
-      assert.ok((seqs[0] ?? 0) >= before && (seqs.at(-1) ?? 0) < seqFromMs(Date.now() + 1_000))
-    })
-
     it('go on one by one, exactly, when the clock has stepped back', async () => {
       const { intake } = await scene.node()
       // All low bits in use: what is rounded on the way shows.
@@ -125,40 +116,9 @@ describe('the intake on Redis', () => {
         all.sort((a, b) => a - b),
       )
     })
-
-    it('are above what the sender holds, up to 60 s ahead of the store', async () => {
-      const { intake } = await scene.node()
-      const base = (await append(intake, envelope('b', '1'))).seq
-      const held = base + 50_000 * SEQ_PER_MS
-      assert.equal((await append(intake, request(1, { afterSeq: held }))).seq, held + 1)
-      const ahead = await append(intake, request(2, { afterSeq: held + 62_000 * SEQ_PER_MS }))
-      assert.equal(ahead.verdict, VERDICT_AHEAD)
-      assert.equal((await append(intake, request(2))).verdict, VERDICT_NEW)
-    })
   })
 
   describe('verdicts', () => {
-    it('are new above the last stamp, again while the record waits, else behind', async () => {
-      const { intake, devices } = await scene.node()
-      const batch = [request(10), request(10), request(12), request(11), request(10, { hash: 1 })]
-      await intake.append(0, batch)
-      assert.deepEqual(
-        batch.map(({ verdict, lastStamp }) => [verdict, lastStamp]),
-        [
-          [VERDICT_NEW, 0],
-          [VERDICT_AGAIN, 10],
-          [VERDICT_NEW, 10],
-          [VERDICT_BEHIND, 12],
-          [VERDICT_BEHIND, 12],
-        ],
-      )
-      const again = await append(intake, request(10))
-      assert.deepEqual([again.verdict, again.seq], [VERDICT_AGAIN, batch[0]?.seq])
-      await devices.settle('a', [10])
-      assert.equal((await append(intake, request(10))).verdict, VERDICT_BEHIND)
-      assert.deepEqual(await allTexts(await scene.node()), ['request 10', 'request 12'])
-    })
-
     it('are those of core/dedupe, whatever the history', async function () {
       this.timeout(120_000)
       const { intake, devices } = await scene.node({ intake: { waitingRecordsMax: WAITING_MAX } })
@@ -200,14 +160,6 @@ describe('the intake on Redis', () => {
         }),
         { numRuns: 120 },
       )
-    })
-
-    it('are full while as many records as allowed wait, and the stamp is not taken', async () => {
-      const { intake, devices } = await scene.node({ intake: { waitingRecordsMax: WAITING_MAX } })
-      for (let stamp = 1; stamp <= WAITING_MAX; stamp++) await append(intake, request(stamp))
-      assert.equal((await append(intake, request(9))).verdict, VERDICT_FULL)
-      await devices.settle('a', [2])
-      assert.equal((await append(intake, request(9))).verdict, VERDICT_NEW)
     })
 
     it('leave no entry when nothing was new', async () => {
@@ -280,6 +232,19 @@ describe('the intake on Redis', () => {
     await append(intake, markEnvelope('b', 'm', { mark: mark(5) }))
     assert.equal(await devices.markOf(mark(0).by, mark(0).peer), 2 ** 52 + 1)
     assert.equal(await devices.markOf(mark(0).peer, mark(0).by), 0)
+  })
+
+  it('stores no delivered mark that says less than one before it, whichever node it comes from', async () => {
+    const [one, other] = [await scene.node({ intake: { shards: 1 } }), await scene.node({ intake: { shards: 1 } })]
+    const mark = (upTo: number) => markEnvelope('b', `up to ${upTo}`, { mark: { by: 'one', peer: 'two', upTo } })
+    const verdicts = async (node: OpenedRedis, ...all: number[]) => {
+      const batch = all.map(mark)
+      await node.intake.append(0, batch)
+      return batch.map(({ verdict }) => verdict)
+    }
+    assert.deepEqual(await verdicts(one, 5, 9, 7), [VERDICT_NEW, VERDICT_NEW, VERDICT_AGAIN])
+    assert.deepEqual(await verdicts(other, 8, 9, 10), [VERDICT_AGAIN, VERDICT_AGAIN, VERDICT_NEW])
+    assert.deepEqual(await allTexts(one), ['up to 5', 'up to 9', 'up to 10'])
   })
 
   it('refuses when too many entries of the shard are not done, and takes more once they are', async () => {

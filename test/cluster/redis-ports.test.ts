@@ -21,6 +21,7 @@ async function openOnRedis(): Promise<Opening> {
     pendingMarks: [],
     clock,
     facts: () => ({}),
+    commit: other,
     age: other,
     reopen: other,
     crash: other,

@@ -9,12 +9,11 @@ import {
   attend,
   errorsOf,
   messages,
+  putAway,
   receiveMessages,
   send,
   startScene,
   stopScenes,
-  storeFact,
-  until,
 } from './scene.ts'
 
 const HOUR_MS = 3_600_000
@@ -79,7 +78,7 @@ describe('A1: a message is numbered once', () => {
     await send(from, alice, [bob])
     const [first] = await receiveMessages(to, 1)
     await from.until(() => accepted(from).size === 1, 'accepted')
-    await until(() => storeFact(world, 'tailEntries') === 0, 'an empty tail')
+    await putAway(world, 'tailEntries')
     world.clock.offsetMs -= HOUR_MS
     await world.restart()
     const again = await attend(world, alice)

@@ -1,8 +1,19 @@
 import assert from 'node:assert/strict'
+import type { Row } from '../../core/row.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
-import { attend, copyFolder, deliveries, messages, receiveMessages, send, startScene, stopScenes } from './scene.ts'
+import {
+  attend,
+  copyFolder,
+  deliveries,
+  messages,
+  receiveMessages,
+  send,
+  startScene,
+  stopScenes,
+  until,
+} from './scene.ts'
 
 describe('A2: everything after append is a pure function of the entry', () => {
   let world: World
@@ -32,7 +43,11 @@ describe('A2: everything after append is a pure function of the entry', () => {
     for (let i = 0; i < 20; i++) {
       const pages = await Promise.all(
         [world, once, twice].map(async ({ server }) => {
-          const rows = await server.opened.ports.inbox.page(`p${i}`, 0, 0, 9)
+          let rows: Row[] = []
+          await until(async () => {
+            rows = await server.opened.ports.inbox.page(`p${i}`, 0, 0, 9)
+            return rows.length > 0
+          }, 'the row')
           return rows.map((row) => [row.seq, row.sub, row.kind, row.peer, bytesOf(row)])
         }),
       )

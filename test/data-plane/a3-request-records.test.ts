@@ -13,12 +13,11 @@ import {
   nextStamp,
   outOf,
   pairRequest,
+  putAway,
   receiveMessages,
   send,
   startScene,
   stopScenes,
-  storeFact,
-  until,
 } from './scene.ts'
 
 const DAY_MS = 86_400_000
@@ -72,7 +71,7 @@ describe('A3: request records are the dedupe', () => {
       if (again === 'after a restart') await world.restart()
       if (again === 'after ten days') world.clock.offsetMs += 10 * DAY_MS
       if (again === 'once records were put away') {
-        await until(() => storeFact(world, 'tailEntries') === 0, 'an empty tail')
+        await putAway(world, 'tailEntries')
       }
       const second = await quietly()
       await second.publish(outOf(alice), request)

@@ -14,6 +14,7 @@ import {
   order,
   outOf,
   pairRequest,
+  putAway,
   receiveMessages,
   send,
   startScene,
@@ -234,6 +235,7 @@ describe('A4: what may pass is answered', () => {
     assert.equal(world.server.metrics.disconnects['append_failed'], 1)
     assert.equal(world.server.metrics.heldBytes, 0)
     const { inbox } = world.server.opened.ports
+    await putAway(world, 'tailRows')
     assert.equal((await inbox.page('homesvc', 0, 0, 9)).length, 1)
   })
 })

@@ -10,6 +10,7 @@ import type { Delivery, Receipt, WireError } from '../../topics/codec.ts'
 import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
 import type { Client, Received } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
+import { shareDeployment } from '../world/profile.ts'
 import { startWorld, type World } from '../world/world.ts'
 
 /** Bytes of a 100-character text and of a first message (WIRE.md, sizes). */
@@ -92,12 +93,28 @@ export async function stopScenes(): Promise<void> {
   copies.clear()
 }
 
-/** What the disk of a world holds at this instant, in a folder of its own: what a crash would leave. */
+/**
+ * What the disk of a world holds at this instant, in a folder of its own: what a crash would leave. In a cluster what
+ * starts there is another node, which sees what is durable.
+ */
 export function copyFolder(world: World): string {
   const copy = mkdtempSync(join(tmpdir(), 'heliograph-'))
   copies.add(copy)
   cpSync(world.folder, copy, { recursive: true })
+  shareDeployment(world.folder, copy)
   return copy
+}
+
+/** Resolves when rows and records have gone where those are that wait long; `facts` of an embedded store say when. */
+export async function putAway(world: World, fact: 'tailEntries' | 'tailRows'): Promise<void> {
+  const { storage, ports } = world.server.opened
+  if (storage === undefined) return until(() => storeFact(world, fact) === 0, 'an empty tail')
+  for (let shard = 0; shard < ports.intake.shards; shard++) {
+    await until(async () => (await storage.entries.backlog(shard)) === 0, 'the end of the shard')
+  }
+  // Opening waits until all of it can be read.
+  await ports.inbox.open('nobody')
+  ports.inbox.close('nobody', 0)
 }
 
 export function storeFact(world: World, name: string): number {

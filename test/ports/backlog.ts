@@ -1,15 +1,18 @@
 /** Conformance: what every adapter of the backlog port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
+import type { Ports } from '../../core/ports.ts'
 import { append, envelope } from './envelopes.ts'
 import type { Opener, Opening } from './opener.ts'
+
+type Given = Pick<Ports, 'backlog' | 'inbox' | 'intake'>
 
 /**
  * Backlog of core/ports.ts: every sentence of its comments. `isExact`: more than the port asks for, devices come in the
  * order of their ids and none is named that has nothing.
  */
-export function backlogSuite(open: Opener, isExact = false): void {
+export function backlogSuite(open: Opener<Given>, isExact = false): void {
   describe('Backlog', () => {
-    let opening: Opening
+    let opening: Opening<Given>
     beforeEach(async () => {
       opening = await open()
     })
@@ -38,7 +41,7 @@ export function backlogSuite(open: Opener, isExact = false): void {
       for (const device of ['a', 'b', 'c']) await append(opening.ports.intake, envelope(device, 'x'))
       await opening.age()
       opening.ports.inbox.acknowledge('b', await opening.ports.inbox.page('b', 0, 0, 9), [], [])
-      await opening.ports.inbox.setSubscribed('b', true)
+      await opening.commit()
       const named = await walk()
       assert.deepEqual(isExact ? named : named.filter((device) => device !== 'b').sort(), ['a', 'c'])
     })

@@ -1,8 +1,10 @@
 /** Conformance: what every adapter of the claims port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
-import type { ClaimHolder } from '../../core/ports.ts'
+import type { ClaimHolder, Ports } from '../../core/ports.ts'
 import { ROW_FRAME, type Row } from '../../core/row.ts'
 import type { Opener, Opening } from './opener.ts'
+
+type Given = Pick<Ports, 'claims'>
 
 const row = (device: string, seq: number): Row => ({
   device,
@@ -17,9 +19,9 @@ const row = (device: string, seq: number): Row => ({
 })
 
 /** Claims of core/ports.ts: every sentence of its comments. */
-export function claimsSuite(open: Opener): void {
+export function claimsSuite(open: Opener<Given>): void {
   describe('Claims', () => {
-    let opening: Opening
+    let opening: Opening<Given>
     const claims = () => opening.ports.claims
     const heard: string[] = []
     const holder = (name: string): ClaimHolder => ({

@@ -49,9 +49,14 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
     clock,
     isInOrder: true,
     facts: () => opened.storeFacts(),
+    async commit() {
+      // Commits are in order.
+      await opened.ports.inbox.setSubscribed('commit', true)
+      await opened.ports.inbox.setSubscribed('commit', false)
+    },
     async age() {
       const before = clock.offsetMs
-      clock.offsetMs = HOUR_MS
+      clock.offsetMs = before + HOUR_MS
       const deadline = performance.now() + AGE_MS_MAX
       while (Number(opened.storeFacts()['tailEntries']) > 0) {
         if (performance.now() > deadline) throw new Error('the tail does not go away')
@@ -80,8 +85,8 @@ async function openEmbedded(bounds: Bounds = {}): Promise<Opening> {
 }
 
 describe('the embedded adapters', () => {
-  intakeSuite(openEmbedded)
-  inboxSuite(openEmbedded)
+  intakeSuite(openEmbedded, true)
+  inboxSuite(openEmbedded, true)
   directorySuite(openEmbedded)
   claimsSuite(openEmbedded)
   backlogSuite(openEmbedded, true)

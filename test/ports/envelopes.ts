@@ -2,6 +2,7 @@
 import { BODY_FRAME, BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from '../../core/envelope.ts'
 import type { Inbox, Intake } from '../../core/ports.ts'
 import type { Row } from '../../core/row.ts'
+import { pairShard } from '../../core/shards.ts'
 import { packetIdAt } from '../../topics/frames.ts'
 
 export function target(device: string, more: Partial<Target> = {}): Target {
@@ -47,9 +48,10 @@ export function markEnvelope(to: string, text: string, more: Partial<Envelope> =
   return envelope([target(to, { body: BODY_MARK })], text, more)
 }
 
-/** Appends one envelope and gives it back, decided. */
+/** Appends one envelope and gives it back, decided. One that carries a mark goes where the mark is looked for. */
 export async function append(intake: Intake, one: Envelope): Promise<Envelope> {
-  await intake.append(0, [one])
+  const { mark } = one
+  await intake.append(mark === undefined ? 0 : pairShard(mark.by, mark.peer, intake.shards), [one])
   return one
 }
 

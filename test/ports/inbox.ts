@@ -1,25 +1,27 @@
 /** Conformance: what every adapter of the inbox port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import { DEDUPE_RECORD } from '../../core/envelope.ts'
+import type { Ports } from '../../core/ports.ts'
 import { ROW_FRAME, ROW_MARK, type Row } from '../../core/row.ts'
 import { allRows, append, envelope, markEnvelope, target, textOf } from './envelopes.ts'
 import type { Opener, Opening } from './opener.ts'
 
+type Given = Pick<Ports, 'inbox' | 'intake'>
+
 const SLOTS = 63
 
-/** Inbox of core/ports.ts: every sentence of its comments. */
-export function inboxSuite(open: Opener): void {
+/**
+ * Inbox of core/ports.ts: every sentence of its comments. `hasRows`: the intake writes the rows itself, and knows how
+ * many there are.
+ */
+export function inboxSuite(open: Opener<Given>, hasRows = false): void {
   describe('Inbox', () => {
-    let opening: Opening
+    let opening: Opening<Given>
     const inbox = () => opening.ports.inbox
     const put = (text: string, device = 'b') => append(opening.ports.intake, envelope(device, text))
     const page = (device = 'b') => inbox().page(device, 0, 0, 1_000)
     const texts = async (device = 'b') => (await allRows(inbox(), device)).map(textOf)
-    /** Commits what rides on the next commit: commits are in order. */
-    const commit = async () => {
-      await inbox().setSubscribed('commit', true)
-      await inbox().setSubscribed('commit', false)
-    }
+    const commit = () => opening.commit()
     beforeEach(async () => {
       opening = await open({ inboxRowsMax: 1_000 })
     })
@@ -161,6 +163,7 @@ export function inboxSuite(open: Opener): void {
           inbox().acknowledge('b', [other], [], [])
           await commit()
           assert.deepEqual(await texts(), [])
+          if (!hasRows) return
           for (let i = 0; i < 999; i++) await put('x')
           assert.equal(opening.ports.intake.isFull('b'), false)
           await put('x')
@@ -209,11 +212,18 @@ export function inboxSuite(open: Opener): void {
         inbox().acknowledge('b', await page(), [], [{ by: 'me', peer: 'you', upTo: seq }])
         await commit()
         await opening.crash()
-        assert.deepEqual(await texts(), [])
+        const isGone = (await texts()).length === 0
         assert.deepEqual(
           opening.pendingMarks.map(({ by, peer, upTo }) => ({ by, peer, upTo })),
-          [{ by: 'me', peer: 'you', upTo: seq }],
+          isGone ? [{ by: 'me', peer: 'you', upTo: seq }] : [],
         )
+        const mark = { by: 'me', peer: 'you', upTo: seq }
+        await append(opening.ports.intake, markEnvelope('c', 'said', { mark }))
+        inbox().acknowledge('b', await page(), [], [mark])
+        await commit()
+        await opening.crash()
+        assert.deepEqual(await texts(), [])
+        assert.deepEqual(opening.pendingMarks, [])
       })
     })
 

@@ -10,9 +10,12 @@ import {
   VERDICT_FULL,
   VERDICT_NEW,
 } from '../../core/envelope.ts'
+import type { Ports } from '../../core/ports.ts'
 import { SEQ_PER_MS, seqFromMs } from '../../topics/ids.ts'
 import { allRows, append, envelope, target, textOf } from './envelopes.ts'
 import type { Opener, Opening } from './opener.ts'
+
+type Given = Pick<Ports, 'inbox' | 'intake'>
 
 const HOUR_MS = 3_600_000
 const request = (stamp: number, more: Partial<Envelope> = {}): Envelope =>
@@ -26,10 +29,13 @@ const request = (stamp: number, more: Partial<Envelope> = {}): Envelope =>
   })
 const numbered = (stamp: number): Envelope => envelope('b', `n ${stamp}`, { device: 'a', dedupe: DEDUPE_RISING, stamp })
 
-/** Intake of core/ports.ts: every sentence of its comments. */
-export function intakeSuite(open: Opener): void {
+/**
+ * Intake of core/ports.ts: every sentence of its comments. `hasRows`: the intake writes the rows itself, hands them back
+ * and knows how many there are.
+ */
+export function intakeSuite(open: Opener<Given>, hasRows = false): void {
   describe('Intake', () => {
-    let opening: Opening
+    let opening: Opening<Given>
     const intake = () => opening.ports.intake
     const waiting = async (device: string) => (await allRows(opening.ports.inbox, device)).map(textOf)
     beforeEach(async () => {
@@ -70,7 +76,9 @@ export function intakeSuite(open: Opener): void {
 
       for (const again of ['reopen', 'crash'] as const) {
         it(`go on rising when the clock steps back, before and after ${again}`, async () => {
+          opening.clock.offsetMs += HOUR_MS
           const first = await append(intake(), envelope('b', '1'))
+          assert.ok(first.seq >= seqFromMs(Date.now() + HOUR_MS / 2), `${first.seq}`)
           opening.clock.offsetMs -= HOUR_MS
           const second = await append(intake(), envelope('b', '2'))
           assert.equal(second.seq, first.seq + 1)
@@ -81,8 +89,10 @@ export function intakeSuite(open: Opener): void {
       }
 
       it('are not given again once everything with them is gone', async () => {
+        opening.clock.offsetMs += HOUR_MS
         const last = await append(intake(), envelope('b', '1'))
         opening.ports.inbox.acknowledge('b', await opening.ports.inbox.page('b', 0, 0, 9), [], [])
+        await opening.commit()
         await opening.age()
         assert.deepEqual(await waiting('b'), [])
         opening.clock.offsetMs -= HOUR_MS
@@ -142,7 +152,7 @@ export function intakeSuite(open: Opener): void {
         it(`is behind once it is settled, after ${again} too`, async () => {
           await append(intake(), request(10))
           opening.ports.inbox.acknowledge('a', [], [10], [])
-          await opening.ports.inbox.setSubscribed('a', true)
+          await opening.commit()
           await opening[again]()
           const late = await append(intake(), request(10))
           assert.equal(late.verdict, VERDICT_BEHIND)
@@ -155,7 +165,7 @@ export function intakeSuite(open: Opener): void {
         assert.equal((await append(intake(), request(5))).verdict, VERDICT_FULL)
         assert.equal((await append(intake(), request(4))).verdict, VERDICT_AGAIN)
         opening.ports.inbox.acknowledge('a', [], [2], [])
-        await opening.ports.inbox.setSubscribed('a', true)
+        await opening.commit()
         assert.equal((await append(intake(), request(5))).verdict, VERDICT_NEW)
       })
 
@@ -221,36 +231,38 @@ export function intakeSuite(open: Opener): void {
       }
     })
 
-    it('hands the rows back, to wake their devices with', async () => {
-      const sent = await append(intake(), envelope([target('b'), target('c')], 'x'))
-      assert.deepEqual(
-        sent.rows.map((row) => [row.device, row.seq, textOf(row)]),
-        [
-          ['b', sent.seq, 'x'],
-          ['c', sent.seq, 'x'],
-        ],
-      )
-    })
-
-    for (const where of ['young', 'old'] as const) {
-      it(`says that an inbox is full at its bound, and when it is not any more, with ${where} rows`, async () => {
-        for (let i = 0; i < 3; i++) {
-          assert.equal(intake().isFull('b'), false)
-          await append(intake(), envelope('b', `${i}`))
-        }
-        if (where === 'old') await opening.age()
-        assert.equal(intake().isFull('b'), true)
-        assert.equal(intake().isFull('c'), false)
-        await opening.crash()
-        assert.equal(intake().isFull('b'), true)
-        const [first] = await opening.ports.inbox.page('b', 0, 0, 1)
-        assert.ok(first)
-        opening.ports.inbox.acknowledge('b', [first], [], [])
-        await opening.ports.inbox.setSubscribed('b', true)
-        assert.equal(intake().isFull('b'), false)
-      })
-    }
-
     it('has nothing to refuse with when all is well', () => assert.equal(intake().refusal(), undefined))
+
+    if (hasRows) {
+      it('hands the rows back, to wake their devices with', async () => {
+        const sent = await append(intake(), envelope([target('b'), target('c')], 'x'))
+        assert.deepEqual(
+          sent.rows.map((row) => [row.device, row.seq, textOf(row)]),
+          [
+            ['b', sent.seq, 'x'],
+            ['c', sent.seq, 'x'],
+          ],
+        )
+      })
+
+      for (const where of ['young', 'old'] as const) {
+        it(`says that an inbox is full at its bound, and when it is not any more, with ${where} rows`, async () => {
+          for (let i = 0; i < 3; i++) {
+            assert.equal(intake().isFull('b'), false)
+            await append(intake(), envelope('b', `${i}`))
+          }
+          if (where === 'old') await opening.age()
+          assert.equal(intake().isFull('b'), true)
+          assert.equal(intake().isFull('c'), false)
+          await opening.crash()
+          assert.equal(intake().isFull('b'), true)
+          const [first] = await opening.ports.inbox.page('b', 0, 0, 1)
+          assert.ok(first)
+          opening.ports.inbox.acknowledge('b', [first], [], [])
+          await opening.commit()
+          assert.equal(intake().isFull('b'), false)
+        })
+      }
+    }
   })
 }

@@ -18,10 +18,12 @@ export interface Opening<P extends Partial<Ports> = Ports> {
   readonly isInOrder?: boolean
   /** Marks that were acknowledged and not appended before it was opened. */
   readonly pendingMarks: readonly Mark[]
-  /** Added to the real time. */
+  /** Added to the real time. A store whose clock cannot be moved has numbers as if it had been, and steps back alone. */
   readonly clock: { offsetMs: number }
   /** What the store says of itself. */
   facts(): Facts | Promise<Facts>
+  /** Resolves when what was acknowledged is durable, or waits for a mark of its that is not appended. */
+  commit(): Promise<void>
   /** Resolves when rows and records that waited have gone where old ones are kept. */
   age(): Promise<void>
   /** Closes in order and opens the same storage. */

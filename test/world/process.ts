@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Account } from '../../core/ports.ts'
 import { type DeviceMaker, makeDevices } from './devices.ts'
 import type { Answer, Calls, Order } from './entry.ts'
+import { profileEnv } from './profile.ts'
 
 export interface ServerProcess {
   readonly port: number
@@ -32,7 +33,7 @@ const ENTRY = fileURLToPath(new URL('./entry.ts', import.meta.url))
  * once.
  */
 export async function spawnServer(folder: string, env: Record<string, string> = {}): Promise<ServerProcess> {
-  const settings = JSON.stringify({ DATA_DIR: folder, ...env })
+  const settings = JSON.stringify({ DATA_DIR: folder, ...(await profileEnv(folder)), ...env })
   const child = fork(ENTRY, [settings], {
     serialization: 'advanced',
     execArgv: [],

@@ -9,9 +9,11 @@ import { join } from 'node:path'
 import { type Server, type ServerOverrides, startServer } from '../../broker/server.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Clock, Log } from '../../core/ports.ts'
+import { gateAppends } from './append-gate.ts'
 import { type Client, type ClientOptions, connectClient } from './client.ts'
 import { type DeviceMaker, makeDevices, type TestDevice } from './devices.ts'
-import { profileEnv } from './profile.ts'
+import { isCluster, profileEnv } from './profile.ts'
+import { storeClock } from './store-clock.ts'
 
 export type { TestDevice } from './devices.ts'
 
@@ -37,16 +39,21 @@ export async function startWorld(
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'heliograph-'))
   const logged: World['logged'] = []
   const fatal: Error[] = []
-  const clock = { offsetMs: 0 }
   const log: Log = {
     info: (facts, text) => void logged.push({ level: 'info', facts, text }),
     warn: (facts, text) => void logged.push({ level: 'warn', facts, text }),
     error: (facts, text) => void logged.push({ level: 'error', facts, text }),
   }
-  const now: Clock = () => Date.now() + clock.offsetMs
   const profile = await profileEnv(folder)
+  const { clock, stop: stopClock } = await storeClock(profile)
+  const now: Clock = () => Date.now() + clock.offsetMs
   const config = readConfig({ DATA_DIR: folder, MQTT_PORT: '0', OBSERVER_PASSWORD, ...profile, ...options.env })
-  const start = () => startServer(config, log, (error) => void fatal.push(error), now, options.overrides)
+  const start = async () => {
+    const server = await startServer(config, log, (error) => void fatal.push(error), now, options.overrides)
+    const gate = options.overrides?.gate
+    if (isCluster && gate !== undefined) gateAppends(server.opened.ports.intake, gate)
+    return server
+  }
   const clients: Client[] = []
   // Asked of whatever server runs: `restart` opens another one.
   const devices = makeDevices({
@@ -76,11 +83,16 @@ export async function startWorld(
     },
     async restart() {
       await world.server.drain()
+      // A store of a cluster has a clock of its own, which cannot be moved: it and the server's are compared at start.
+      const { offsetMs } = clock
+      if (isCluster) clock.offsetMs = 0
       world.server = await start()
+      clock.offsetMs = offsetMs
     },
     async stop() {
       for (const client of clients) client.destroy()
       await world.server.drain()
+      stopClock()
       if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
     },
   }
