@@ -1,8 +1,9 @@
 /**
  * Turns of shards as BullMQ jobs (D1, D2): a job is a nudge, its id the shard, so there is one at a time; the data is
  * in the intake. A worker that dies loses its job after some seconds to another; one that is slow may run beside it,
- * which does no harm. Every worker also looks at all shards by itself, so that no nudge has to arrive. A server that is
- * full takes no jobs: then workers take turns without them, or nothing would ever leave it.
+ * which does no harm. Every worker also looks at all shards by itself, so that no nudge has to arrive. Where no job can
+ * be had, workers take turns without: of a server that is full, or nothing would ever leave it, and of one that was away,
+ * for the jobs of that time are nobody's until their locks are over.
  */
 import { type ConnectionOptions, Queue, Worker } from 'bullmq'
 import type { Log, Turns } from '../../core/ports.ts'
@@ -15,6 +16,11 @@ const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
 const STALLED_COUNT_MAX = 1_000_000_000
+/** After an outage: until every lock of before is over. */
+const APART_MS = LOCK_MS + 3 * STALLED_EVERY_MS
+/** Between tries to connect. BullMQ's own go up to 20 s, and all that time after an outage nothing would be done. */
+const RECONNECT_MS_MIN = 50
+const RECONNECT_MS_MAX = 1_000
 
 export interface TurnSettings {
   readonly url: string
@@ -39,6 +45,8 @@ function connectionOf(url: string): ConnectionOptions {
     ...(protocol === 'rediss:' ? { tls: {} } : {}),
     // A nudge that cannot leave is none: nothing queues up for a server that is away.
     enableOfflineQueue: false,
+    retryStrategy: (attempt) =>
+      Math.min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2),
   }
 }
 
@@ -97,14 +105,22 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
       )
       worker.on('error', () => undefined)
       let sweeping: Promise<unknown> | undefined
+      let awayMs = Number.NEGATIVE_INFINITY
+      async function sweep(): Promise<void> {
+        const all = await Promise.all(Array.from({ length: shards }, (_, shard) => hasWork(shard)))
+        const isApart = performance.now() - awayMs < APART_MS
+        for (const [shard, isMore] of all.entries()) {
+          if (!isMore) continue
+          if (isApart) takeApart(shard)
+          else add(shard, () => takeApart(shard))
+        }
+      }
       const sweeper = setInterval(() => {
-        sweeping ??= Promise.all(
-          Array.from({ length: shards }, async (_, shard) => {
-            if (await hasWork(shard)) add(shard, () => takeApart(shard))
-          }),
-        )
+        sweeping ??= sweep()
           // The store is away: the next look finds it again.
-          .catch(() => undefined)
+          .catch(() => {
+            awayMs = performance.now()
+          })
           .finally(() => {
             sweeping = undefined
           })
