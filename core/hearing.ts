@@ -1,8 +1,8 @@
 /**
- * What a node does with what it hears (D3, B5). While it has heard everything, rows go to their connections without being
- * read: each device gets all of its rows, in the order of their positions, behind the watermark. After a gap that is not
- * so: a row that was told of then is below one that is heard now. So from the loss of the connection on rows only wake,
- * and inboxes are read, until all that was appended before this node heard again is readable and read.
+ * What a node does with what it hears (D3, B5). While it has heard everything, rows go to their connections without
+ * being read: each device gets all of its rows, in the order of their positions, behind the watermark. After a gap that
+ * is not so: a row that was told of then is below one that is heard now. So from the loss of the connection on rows
+ * only wake, and inboxes are read, until all that was appended before this node heard again is readable and read.
  */
 import type { HeldRows } from './held-rows.ts'
 import type { InboxView } from './inbox-view.ts'

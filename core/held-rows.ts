@@ -24,7 +24,7 @@ export function createHeldRows(limits: HeldLimits = heldLimits): HeldRows {
   let rows: Row[] = []
   let bytes = 0
   let lowest = Number.POSITIVE_INFINITY
-  /** By device, the lowest that was not held, and the highest. Behind the lowest nothing is held: it would be passed over. */
+  /** By device, the lowest that was not held, and the highest. Behind the lowest nothing is held. */
   const late = new Map<string, { readonly row: Row; readonly highest: number }>()
 
   function noteLate(row: Row): void {
