@@ -14,7 +14,7 @@ import { unknownRow } from '../core/row.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
-import type { Opened } from './opened.ts'
+import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
 import { type Hears, openRedis } from './redis/index.ts'
 
@@ -37,7 +37,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   }
   const redis = await openRedis(url, now, warn, {
     prefix,
-    intake: { shards },
+    intake: { shards, shardBacklogMax: config.shardBacklogMax },
     node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
     hears: {
       onRows: (rows) => heard.onRows(rows),
@@ -54,13 +54,20 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     localDataCenter: config.cassandraLocalDataCenter,
     keyspace: config.cassandraKeyspace,
     replication: config.cassandraReplicas === 1 ? 1 : 3,
-    migrate: true,
+    migrate: config.cassandraMigrate,
   } as const
   const cassandra = await openCassandra(settings, log, onFatal)
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
   return { redis, database, cassandra, queue, heard }
+}
+
+/** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
+function missingOf(breakers: Readonly<Record<string, BreakerState>>, isAway: Readonly<Record<string, boolean>>) {
+  return Object.entries(breakers)
+    .filter(([what, breaker]) => breaker !== 'closed' || isAway[what] === true)
+    .map(([what, breaker]) => ({ what, why: 'storage_unavailable', breaker }))
 }
 
 function openedOf(
@@ -93,20 +100,18 @@ function openedOf(
       )
     },
   }
-  const { codes, links, limiter } = redis
+  const { codes, links, limiter, counts } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
+  const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
-    storage: { entries, rows, wakes, deadLetters, turns: queue.turns, log },
+    storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
-    missing: () => [
-      ...(redis.isUsable() ? [] : [{ what: 'redis', why: 'storage_unavailable' }]),
-      ...(cassandra.down() === undefined ? [] : [{ what: 'cassandra', why: 'storage_unavailable' }]),
-      ...(database.facts().isAnswering ? [] : [{ what: 'postgres', why: 'storage_unavailable' }]),
-    ],
+    breakers,
+    missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
     promise: `${redis.promise}; ${cassandra.promise}`,
   }
 }

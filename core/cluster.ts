@@ -101,6 +101,11 @@ export interface InboxRows {
    * 1 MiB. Empty only when there are none. It costs one read, and one or more for each day that has rows between.
    */
   page(device: string, afterSeq: number, afterSub: number, upToSeq: number, limit: number): Promise<Row[]>
+  /**
+   * How many rows are above the device's cursor and not named by it, counted up to `limit`. It reads their positions
+   * alone, in steps; rows that are written or acknowledged meanwhile may be counted or not.
+   */
+  waiting(device: string, limit: number): Promise<number>
   /** Where reading begins; (0, 0) for a device that has acknowledged nothing yet. */
   cursor(device: string): Promise<InboxCursor>
   /**
@@ -118,12 +123,27 @@ export interface InboxRows {
 }
 
 /**
+ * How many rows wait for each device, as a guess that is not below what was noted since it was set, and which inboxes
+ * are full (B6). Shared by all nodes. Rejects when the store is away.
+ */
+export interface RowCounts {
+  /** Adds rows that were written; resolves with the guesses behind that. A guess that nobody raises ends after 35 days. */
+  add(written: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>
+  /** The device's rows were counted. Rows that are being added meanwhile may be in both. */
+  set(device: string, rows: number): Promise<void>
+  /** Every node hears of it within a second or two: its intake refuses, or takes again. Idempotent. */
+  setFull(device: string, isFull: boolean): Promise<void>
+  /** Devices that are full, at most `limit` of them, any. */
+  fullDevices(limit: number): Promise<string[]>
+}
+
+/**
  * How a worker tells the nodes of rows that it has written. They carry the rows, so that who is current reads nothing.
  * Droppable: the inbox is the truth, and a node that may have missed some reads it.
  */
 export interface Wakes {
-  /** These rows are written. Resolves when that was handed over; devices that are not connected are left out. */
-  hand(rows: readonly Row[]): Promise<void>
+  /** These rows are written. Resolves when that was handed over, with the devices that are connected nowhere. */
+  hand(rows: readonly Row[]): Promise<readonly string[]>
 }
 
 /** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */

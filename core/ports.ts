@@ -13,6 +13,7 @@ export {
   type Entry,
   type EntryLog,
   type InboxRows,
+  type RowCounts,
   StoreDownFault,
   type Turns,
   type Wakes,

@@ -23,6 +23,8 @@ export interface StoragePorts {
   readonly wakes: Wakes
   readonly deadLetters: DeadLetters
   readonly log: Log
+  /** Rows are written and their devices woken, but for those that are connected nowhere. May come again. Quick. */
+  written(rows: readonly Row[], absent: readonly string[]): void
 }
 
 const ENTRIES_PER_STEP = 64
@@ -114,7 +116,7 @@ async function step(ports: StoragePorts, shard: number, after: string | undefine
     entries = [first]
     rows = await applyEntries(ports, shard, entries)
   }
-  await ports.wakes.hand(rows)
+  ports.written(rows, await ports.wakes.hand(rows))
   const last = entries.at(-1) ?? first
   await ports.entries.done(shard, last)
   return { entries: entries.length, done: last.id }

@@ -15,6 +15,7 @@ const STALLED_EVERY_MS = 500
 const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
+const METRICS_MINUTES = 60
 const STALLED_COUNT_MAX = 1_000_000_000
 /** After an outage: until every lock of before is over. */
 const APART_MS = LOCK_MS + 3 * STALLED_EVERY_MS
@@ -94,6 +95,8 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
           stalledInterval: STALLED_EVERY_MS,
           maxStalledCount: STALLED_COUNT_MAX,
           drainDelay: 1,
+          // Counts what was done, for whoever looks at the queue.
+          metrics: { maxDataPoints: METRICS_MINUTES },
         },
       )
       worker.on('error', () => undefined)

@@ -1,6 +1,7 @@
 /** The store of inbox rows in the cluster: what `openCassandra` opens, and what it says of itself. */
 import type { Client } from 'cassandra-driver'
 import type { Backlog, InboxRows, Log } from '../../core/ports.ts'
+import type { BreakerState } from '../opened.ts'
 import { createBacklog } from './backlog.ts'
 import { type CassandraLimits, type CassandraSettings, cassandraLimits } from './driver.ts'
 import { createInboxRows } from './inbox-rows.ts'
@@ -12,6 +13,7 @@ export interface Cassandra {
   readonly backlog: Backlog
   /** Why it does not answer, for readiness; undefined when it does. */
   down(): string | undefined
+  breaker(): BreakerState
   /** What an operator should know of it, a sentence each; empty until it was reached. */
   warnings(): readonly string[]
   /** What a row that was applied rests on, in a sentence. */
@@ -36,7 +38,7 @@ export async function openCassandra(
     warnings = await durabilityWarnings(client)
     for (const warning of warnings) log.warn({ store: 'cassandra' }, warning)
   }
-  const session = await openSession(settings, limits, prepare, onFatal)
+  const session = await openSession(settings, limits, prepare, onFatal, log)
   const why = session.down()
   if (why !== undefined) log.warn({ store: 'cassandra' }, `${why}; it is tried again and again`)
   const { replication } = settings
@@ -44,6 +46,7 @@ export async function openCassandra(
     rows: createInboxRows(session),
     backlog: createBacklog(session),
     down: session.down,
+    breaker: session.breaker,
     warnings: () => warnings,
     promise:
       replication === 1

@@ -1,9 +1,9 @@
 /** PostgreSQL: the directory, accounts and keys of all processes of a cluster. Recovers from an outage by itself. */
 import type { Accounts, Clock, Directory, Keys } from '../../core/ports.ts'
 import { createAccounts } from './accounts.ts'
-import { openDatabase } from './database.ts'
+import { type Database, openDatabase } from './database.ts'
 import { createDirectory } from './directory.ts'
-import { channelOf, startHearing } from './hearing.ts'
+import { channelOf, type Hears, startHearing } from './hearing.ts'
 import { createKeys } from './keys.ts'
 import { DEFAULT_LIMITS, type PostgresLimits } from './limits.ts'
 import { createMemory } from './memory.ts'
@@ -31,6 +31,7 @@ export interface PostgresStore {
   readonly directory: Directory
   readonly accounts: Accounts
   readonly keys: Keys
+  breakers: Database['breakers']
   /** For operators. */
   facts(): PostgresFacts
   /** Counts the devices now. */
@@ -49,7 +50,15 @@ export async function openPostgres(url: string, options: PostgresOptions): Promi
   const channel = channelOf(schema)
   const database = openDatabase(url, limits, onNotice)
   const memory = createMemory(limits)
-  const hearing = await startHearing(url, channel, limits, memory)
+  const hears: Hears = {
+    ...memory,
+    onLost() {
+      memory.onLost()
+      // Nobody may need the server for long, and readiness is to say that it is away.
+      void database.look().catch(() => undefined)
+    },
+  }
+  const hearing = await startHearing(url, channel, limits, hears)
   const { directory, write } = createDirectory(database, memory, channel, now)
   let registered = 0
   const count = async () => {
@@ -73,9 +82,10 @@ export async function openPostgres(url: string, options: PostgresOptions): Promi
     accounts: createAccounts(database, write, now),
     keys: createKeys(database, now),
     count,
+    breakers: database.breakers,
     facts: () => ({
       registered,
-      isAnswering: Number(database.isAnswering()),
+      isAnswering: Number(database.breakers().postgres === 'closed'),
       isHearing: Number(memory.isHearing()),
       ...database.facts(),
       accountsCached: memory.size(),

@@ -81,6 +81,12 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
   if (infoOf(info, 'redis_mode') === 'cluster') {
     throw new Error('Redis Cluster is not supported: give REDIS_URL of one server, with replicas if you like')
   }
+  if (infoOf(info, 'role') !== 'master') {
+    throw new Error('this Redis is a replica and takes no writes: give REDIS_URL of the one it follows')
+  }
+  if (infoOf(info, 'aof_last_write_status') === 'err') {
+    throw new Error('Redis cannot write its append-only file: give its disk space; it goes on by itself then')
+  }
   const { replicasMin } = demands
   if (replicasMin > 0 && !isAtLeast(version, VERSION_MIN_FOR_REPLICAS)) {
     throw new Error(`Redis ${version} cannot wait for replicas' disks: run 7.2 or later, or ask for 0 replicas`)

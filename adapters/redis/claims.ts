@@ -162,7 +162,7 @@ async function nodesOf(node: Node, devices: readonly string[]): Promise<Map<stri
 }
 
 /** The rows were written before this looks who has their devices (B4). */
-async function hand(node: Node, rows: readonly Row[]): Promise<void> {
+async function hand(node: Node, rows: readonly Row[]): Promise<readonly string[]> {
   const { link, prefix } = node
   const nodes = await nodesOf(node, [...new Set(rows.map(({ device }) => device))])
   const pipeline = link.redis.pipeline()
@@ -181,6 +181,7 @@ async function hand(node: Node, rows: readonly Row[]): Promise<void> {
   }
   for (const [name, message] of open) send(name, message.rows)
   if (pipeline.length > 0) await resultsOf(pipeline)
+  return [...nodes].flatMap(([device, name]) => (name === '' ? [device] : []))
 }
 
 export function createSharedClaims(link: Link, prefix: string, name: string): SharedClaims {

@@ -14,9 +14,11 @@ import type {
   Limiter,
   Links,
   Row,
+  RowCounts,
   Wakes,
 } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
+import type { BreakerState } from '../opened.ts'
 import { checkServer } from './check.ts'
 import { createSharedClaims } from './claims.ts'
 import { createCodes } from './codes.ts'
@@ -30,6 +32,7 @@ import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
 import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
+import { createRowCounts } from './row-counts.ts'
 import { decodeRows } from './wake-rows.ts'
 
 /** What a node is told, in the order in which it happened: a watermark comes behind the rows up to it. */
@@ -74,8 +77,8 @@ export interface OpenedRedis {
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
-  /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
-  setFull(device: string, isFull: boolean): Promise<void>
+  breaker(): BreakerState
+  readonly counts: RowCounts
   facts(): Record<string, number | string>
   close(): void
 }
@@ -88,11 +91,18 @@ const BOOT_BYTES = 12
 
 type Check = Parameters<typeof openLink>[2]
 
-/** Two for commands, which are checked, and one that only listens; all, or none. */
-async function openLinks(url: string, of: ConnectionLimits, check: Check, warn: (text: string) => void) {
+/** One with a breaker, one for the intake, which waits by itself, and one that only listens; all, or none. */
+async function openLinks(
+  url: string,
+  of: ConnectionLimits,
+  check: Check,
+  warn: (text: string) => void,
+  beatKey: string,
+): Promise<[Link, Link, Link]> {
   const open: Link[] = []
   try {
-    for (const each of [check, check, async () => undefined]) open.push(await openLink(url, of, each, warn))
+    open.push(await openLink(url, of, check, warn, beatKey))
+    for (const each of [check, async () => undefined]) open.push(await openLink(url, of, each, warn))
     return open as [Link, Link, Link]
   } catch (error) {
     for (const link of open) link.close()
@@ -115,8 +125,8 @@ export async function openRedis(
   const check = async (redis: Parameters<typeof checkServer>[0]): Promise<void> => {
     promise = await checkServer(redis, demands, now)
   }
-  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn)
   const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
+  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn, `${prefix}beat:${node}`)
   const shared = createSharedClaims(link, prefix, node)
   const seen = { watermark: 0 }
   const pressure = watchPressure(link, prefix)
@@ -153,8 +163,9 @@ export async function openRedis(
     },
     appendedSeq: () => entries.appendedSeq(),
     promise,
+    breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
-    setFull: (device, isFull) => pressure.setFull(device, isFull),
+    counts: createRowCounts(link, prefix, pressure),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
     close() {
       pressure.stop()

@@ -42,6 +42,7 @@ export const floorKey = (prefix: string): string => `${prefix}floor`
 export const watermarkChannel = (prefix: string): string => `${prefix}watermark`
 export const deviceKey = (prefix: string, device: string): string => `${prefix}device:${device}`
 export const shardCountKey = (prefix: string): string => `${prefix}shards`
+export const rowsKey = (prefix: string, device: string): string => `${prefix}rows:${device}`
 /** Devices whose inbox is full, and how often that changed. */
 export const fullKeys = (prefix: string): [devices: string, version: string] => [
   `${prefix}{full}:devices`,

@@ -48,7 +48,7 @@ function enginePids(): Record<string, number[]> {
 /** So many nodes and workers; `parts` of what is running are its processes and the engines'. */
 export function cluster({ nodes, workers }: Shape): ServerKind {
   return {
-    name: 'cluster',
+    name: heliograph.name,
     missing: heliograph.missing,
     version: heliograph.version,
     paths: heliograph.paths,

@@ -296,10 +296,10 @@ describe('the intake on Redis', () => {
   it('knows which inboxes are full from whoever counts them', async () => {
     const [one, other] = [await scene.node(), await scene.node()]
     assert.equal(one.intake.isFull('b'), false)
-    await one.setFull('b', true)
+    await one.counts.setFull('b', true)
     assert.equal(one.intake.isFull('b'), true)
     await until(() => other.intake.isFull('b'), 'the other node hears that it is full')
-    await other.setFull('b', false)
+    await other.counts.setFull('b', false)
     await until(() => !one.intake.isFull('b'), 'the first node hears that it is not')
   })
 
