@@ -44,7 +44,14 @@ describe('the judges of chaos', () => {
   })
 
   const good: Outcome = {
-    ...{ kind: 'kill-worker', tookMs: 5_000, healMs: bars.healP99MsMax, goOnMs: bars.goOnMsMax, dropped: 0 },
+    ...{
+      kind: 'kill-worker',
+      tookMs: 5_000,
+      healMs: bars.healP99MsMax,
+      goOnMs: bars.goOnMsMax,
+      slowest: '',
+      dropped: 0,
+    },
     ...{ acked: 10, lost: 0, misordered: 0, misdelivered: 0, shownTwice: 0, failure: undefined },
   }
 
