@@ -4,11 +4,12 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Config, Secret } from '../core/config.ts'
+import { createHearing } from '../core/hearing.ts'
 import { createHeldRows } from '../core/held-rows.ts'
-import { createInboxView, type InboxView } from '../core/inbox-view.ts'
-import { createLowWatermark, type LowWatermark } from '../core/low-watermark.ts'
+import { createInboxView } from '../core/inbox-view.ts'
+import { createLowWatermark } from '../core/low-watermark.ts'
 import { createNudges } from '../core/nudges.ts'
-import type { Claims, Clock, Intake, Log } from '../core/ports.ts'
+import type { Clock, Intake, Log } from '../core/ports.ts'
 import { unknownRow } from '../core/row.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
@@ -21,21 +22,6 @@ const BOOT_BYTES = 6
 
 const reveal = (secret: Secret | undefined): string => secret?.reveal() ?? ''
 
-/** Rows that were told of are sent when the watermark is past them, in the order of their positions. */
-function hearRows(watermark: LowWatermark, claims: Claims, view: InboxView): Hears {
-  const held = createHeldRows()
-  return {
-    onRows(rows) {
-      for (const row of rows) held.hold(row)
-    },
-    onWatermark(upTo) {
-      watermark.hear(upTo)
-      for (const row of held.take(upTo)) if (claims.wake(row.device, row) === 'sent') view.sent(row)
-    },
-    onGap: () => held.clear(),
-  }
-}
-
 type Close = () => unknown
 
 /** The engines, each with how to close it; those that are open when one fails are closed by the caller. */
@@ -46,6 +32,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const heard: { -readonly [name in keyof Hears]: Hears[name] } = {
     onRows: () => undefined,
     onWatermark: () => undefined,
+    onLost: () => undefined,
     onGap: () => undefined,
   }
   const redis = await openRedis(url, now, warn, {
@@ -55,6 +42,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     hears: {
       onRows: (rows) => heard.onRows(rows),
       onWatermark: (watermark) => heard.onWatermark(watermark),
+      onLost: () => heard.onLost(),
       onGap: () => heard.onGap(),
     },
     // None but for who moves the clock of this process: codes and limits go by the server's otherwise.
@@ -99,7 +87,10 @@ function openedOf(
     redis.claims.wake(device, unknownRow(device))
   })
   closers.push(() => view.stop())
-  Object.assign(heard, hearRows(watermark, redis.claims, view))
+  const { claims, wakes, entries, deadLetters, wakeAll, appendedSeq } = redis
+  const hearing = createHearing({ held: createHeldRows(), watermark, claims, view, wakeAll, appendedSeq })
+  closers.push(() => hearing.stop())
+  Object.assign(heard, hearing)
   const nudges = createNudges(queue.turns, watermark)
   closers.push(() => nudges.stop())
   const intake: Intake = {
@@ -112,7 +103,7 @@ function openedOf(
       )
     },
   }
-  const { codes, links, limiter, claims, wakes, entries, deadLetters, counts } = redis
+  const { codes, links, limiter, counts } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
   const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })

@@ -34,6 +34,8 @@ export interface EntryLog {
    * hear of it, behind all wakes that were handed over for rows up to it.
    */
   publish(): Promise<number>
+  /** The highest number that any shard has given. */
+  appendedSeq(): Promise<number>
   /** Drops entries that were done when it was called 60 s ago or before, by the store's clock. Idempotent. */
   trim(shard: number): Promise<void>
   /** How many entries are not done. */

@@ -24,19 +24,21 @@ export function createHeldRows(limits: HeldLimits = heldLimits): HeldRows {
   let rows: Row[] = []
   let bytes = 0
   let lowest = Number.POSITIVE_INFINITY
-  /** By device, the highest that was not held. */
-  const late = new Map<string, Row>()
+  /** By device, the lowest that was not held, and the highest. Behind the lowest nothing is held. */
+  const late = new Map<string, { readonly row: Row; readonly highest: number }>()
 
-  function bare(row: Row): void {
+  function noteLate(row: Row): void {
     const known = late.get(row.device)
-    if (known === undefined || known.seq < row.seq) late.set(row.device, { ...row, source: undefined })
+    const first = known === undefined || row.seq < known.row.seq ? { ...row, source: undefined } : known.row
+    late.set(row.device, { row: first, highest: Math.max(known?.highest ?? 0, row.seq) })
   }
 
   return {
     hold(row) {
       lowest = Math.min(lowest, row.seq)
       const size = row.source === undefined ? 0 : row.end - row.start
-      if (rows.length >= limits.rowsMax || bytes + size > limits.bytesMax) return bare(row)
+      const isFull = rows.length >= limits.rowsMax || bytes + size > limits.bytesMax
+      if (isFull || late.has(row.device)) return noteLate(row)
       rows.push(row)
       bytes += size
     },
@@ -55,12 +57,13 @@ export function createHeldRows(limits: HeldLimits = heldLimits): HeldRows {
         }
       }
       rows = kept
-      for (const [device, row] of late) {
-        if (row.seq > upTo) lowest = Math.min(lowest, row.seq)
-        else {
-          late.delete(device)
+      for (const [device, { row, highest }] of late) {
+        if (row.seq <= upTo) {
           due.push(row)
+          late.delete(device)
+          if (highest > upTo) late.set(device, { row: { ...row, seq: upTo + 1 }, highest })
         }
+        if (highest > upTo) lowest = Math.min(lowest, Math.max(row.seq, upTo + 1))
       }
       return due.sort(byPosition)
     },

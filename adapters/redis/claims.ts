@@ -18,7 +18,7 @@ const LOOK_UP_MAX = 500
 /** Rows of one message; a larger one would hold up what others are told. */
 const WAKE_BYTES_MAX = 256 * 1024
 
-/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. Who connects may drain a full server. */
+/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. Who connects drains a full server. */
 const claimScript = script(`${ALLOW_WHEN_FULL}
 local epoch = redis.call('INCR', KEYS[2])
 local before = redis.call('HGET', KEYS[1], ARGV[1])

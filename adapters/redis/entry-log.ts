@@ -5,7 +5,7 @@
  */
 import type { Entry, EntryLog } from '../../core/ports.ts'
 import { SEQ_EPOCH_MS, SEQ_PER_MS } from '../../topics/ids.ts'
-import type { Link } from './connection.ts'
+import { type Link, resultsOf } from './connection.ts'
 import { decodeEntry } from './entry.ts'
 import type { Seen } from './intake.ts'
 import { floorKey, shardKeys, watermarkChannel } from './keys.ts'
@@ -146,6 +146,11 @@ export function createEntryLog(
     },
     async publish() {
       return note(await callScript(redis, publishScript, floorAndStates, [seen.watermark, channel]))
+    },
+    async appendedSeq() {
+      const pipeline = redis.pipeline()
+      for (const { state } of keys) pipeline.hget(state, 'last')
+      return Math.max(...(await resultsOf(pipeline)).map((last) => Number(last ?? 0)))
     },
     async trim(shard) {
       const { state, stream, checkpoints } = keysOf(shard)

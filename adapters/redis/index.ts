@@ -40,7 +40,9 @@ export interface Hears {
   /** Rows were written for devices that are claimed here. */
   onRows(rows: readonly Row[]): void
   onWatermark(watermark: number): void
-  /** Rows may have been missed: all devices are woken to read next. */
+  /** From now on rows may be missed. */
+  onLost(): void
+  /** Rows may have been missed; from now on all are heard. */
   onGap(): void
 }
 
@@ -67,6 +69,10 @@ export interface OpenedRedis {
   readonly codes: Codes
   readonly links: Links
   readonly limiter: Limiter
+  /** All devices that are claimed here read their inboxes. */
+  wakeAll(): void
+  /** The highest number that any shard has given. */
+  appendedSeq(): Promise<number>
   /** What a PUBACK rests on, in a sentence. */
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
@@ -77,7 +83,8 @@ export interface OpenedRedis {
   close(): void
 }
 
-const HEARS_NOTHING: Hears = { onRows: () => undefined, onWatermark: () => undefined, onGap: () => undefined }
+const nothing = (): void => undefined
+const HEARS_NOTHING: Hears = { onRows: nothing, onWatermark: nothing, onLost: nothing, onGap: nothing }
 const CODES_MAX = 100_000
 const BUCKETS_MAX = 500_000
 const BOOT_BYTES = 12
@@ -132,9 +139,9 @@ export async function openRedis(
       seen.watermark = Math.max(seen.watermark, watermark)
       hears.onWatermark(watermark)
     },
+    onLost: () => hears.onLost(),
     onGap() {
       hears.onGap()
-      for (const device of [...shared.devices()]) shared.claims.wake(device, unknownRow(device))
       shared.compare().catch(() => undefined)
     },
   })
@@ -151,6 +158,10 @@ export async function openRedis(
     codes: createCodes(link, prefix, options.codesMax ?? CODES_MAX, clockOffsetMs),
     links,
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
+    wakeAll() {
+      for (const device of [...shared.devices()]) shared.claims.wake(device, unknownRow(device))
+    },
+    appendedSeq: () => entries.appendedSeq(),
     promise,
     breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),

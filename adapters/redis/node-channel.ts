@@ -19,6 +19,8 @@ export interface Heard {
   /** Rows for devices of this node. */
   onRows(message: Buffer): void
   onWatermark(watermark: number): void
+  /** From now on something may be missed, until `onGap`: the connection is gone. What is heard meanwhile is not all. */
+  onLost(): void
   /** Something may have been missed, and everything from now on is heard. */
   onGap(): void
 }
@@ -48,6 +50,8 @@ export async function listenToNode(listening: Link, prefix: string, node: string
     }
   })
   const subscribe = async (): Promise<void> => void (await redis.subscribe(lines, rows, watermarks))
+  // The driver subscribes again by itself as well, before the check: what comes then comes before `onGap`.
+  redis.on('close', () => isStopped || heard.onLost())
   listening.onUsable(() => {
     subscribe().then(
       () => isStopped || heard.onGap(),

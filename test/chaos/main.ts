@@ -86,13 +86,13 @@ function randomOf(seed: number): () => number {
 const ms = (value: number | undefined): string => (value === undefined ? '-' : `${Math.round(value)} ms`)
 
 function lineOf(outcome: Outcome, round: number, rounds: number): string {
-  const { acked, lost, misordered, misdelivered, shownTwice, healMs, goOnMs, dropped, tookMs, failure } = outcome
+  const { acked, lost, misordered, misdelivered, shownTwice, healMs, goOnMs, slowest, dropped } = outcome
   const goOn = goOnMs === undefined ? '' : `, shards went on after ${ms(goOnMs)}`
   const bad = `${lost} lost, ${misordered} misordered, ${misdelivered} misdelivered, ${shownTwice} shown twice`
   return (
-    `${outcome.kind} ${round}/${rounds} in ${(tookMs / 1_000).toFixed(1)} s: ${acked} acknowledged, ${bad}` +
-    `${goOn}, current ${ms(healMs)} after the heal${dropped > 0 ? `, ${dropped} dropped` : ''}` +
-    `${failure === undefined ? '' : `\n        FAILED: ${failure}`}`
+    `${outcome.kind} ${round}/${rounds} in ${(outcome.tookMs / 1_000).toFixed(1)} s: ${acked} acknowledged, ${bad}` +
+    `${goOn}, current ${ms(healMs)} after the heal (last: ${slowest})${dropped > 0 ? `, ${dropped} dropped` : ''}` +
+    `${outcome.failure === undefined ? '' : `\n        FAILED: ${outcome.failure}`}`
   )
 }
 

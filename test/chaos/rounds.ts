@@ -15,6 +15,8 @@ export interface Outcome extends Counts {
   readonly healMs: number | undefined
   /** From the strike, while what was struck is away. */
   readonly goOnMs: number | undefined
+  /** What was there last after the heal. */
+  readonly slowest: string
   /** Recipients whose connection ended although their broker lived. */
   readonly dropped: number
   readonly failure: string | undefined
@@ -49,8 +51,13 @@ function arrivals(lanes: readonly Lane[]): () => boolean {
   return () => wanted.every(([lane, upTo]) => lane.arrived >= upTo)
 }
 
+interface Current {
+  readonly ms: number
+  readonly slowest: string
+}
+
 /** How long after `fromMs` something new of each probe was there; undefined when that took too long. */
-async function goesOn(probes: readonly Probe[], lanes: readonly Lane[], fromMs: number): Promise<number | undefined> {
+async function goesOn(probes: readonly Probe[], lanes: readonly Lane[], fromMs: number): Promise<Current | undefined> {
   const areThere = arrivals(lanes)
   let lanesMs = 0
   const isCurrent = () => {
@@ -58,7 +65,14 @@ async function goesOn(probes: readonly Probe[], lanes: readonly Lane[], fromMs: 
     return lanesMs > 0 && probes.every(({ freshMs }) => freshMs !== undefined)
   }
   if (!(await until(isCurrent, CURRENT_MS_MAX))) return undefined
-  return Math.max(lanesMs, ...probes.map(({ freshMs }) => freshMs ?? 0)) - fromMs
+  const all = [
+    { ms: lanesMs - fromMs, slowest: 'what was acknowledged' },
+    ...probes.map(({ freshMs = 0, shard, senderAt }) => ({
+      ms: freshMs - fromMs,
+      slowest: `shard ${shard} from ${senderAt.name}`,
+    })),
+  ]
+  return all.reduce((last, each) => (each.ms > last.ms ? each : last))
 }
 
 function markAll(probes: readonly Probe[]): number {
@@ -74,6 +88,7 @@ function stuck(probes: readonly Probe[], after: string): string {
 interface Measures {
   healMs?: number | undefined
   goOnMs?: number | undefined
+  slowest: string
   dropped: number
 }
 
@@ -97,7 +112,7 @@ async function strike(
   const strikeMs = markAll(load.probes)
   await kind.strike(request)
   if (kind.isReplaced) {
-    measures.goOnMs = await goesOn(load.probes, [], strikeMs)
+    measures.goOnMs = (await goesOn(load.probes, [], strikeMs))?.ms
     if (measures.goOnMs === undefined) throw new Error(stuck(load.probes, 'the strike'))
   }
   await kind.heal(request)
@@ -107,7 +122,9 @@ async function strike(
   const kept = lived.filter(({ client, of: { recipient } }) => recipient === client && client?.isClosed === false)
   const probes = kept.map((each) => each.of).filter(isProbe)
   const lanes = kept.map((each) => each.of).filter(isLane)
-  measures.healMs = await goesOn(probes, lanes, healedMs)
+  const current = await goesOn(probes, lanes, healedMs)
+  measures.healMs = current?.ms
+  measures.slowest = current?.slowest ?? ''
   measures.dropped = lived.filter(({ client }) => client?.isClosed !== false).length
   if (measures.healMs === undefined) throw new Error(stuck(probes, 'the heal'))
 }
@@ -121,7 +138,7 @@ export async function playRound(
 ): Promise<Outcome> {
   const startedMs = performance.now()
   const before = load.counts()
-  const measures: Measures = { dropped: 0 }
+  const measures: Measures = { slowest: '', dropped: 0 }
   const failures: string[] = []
   try {
     await load.begin()
@@ -142,6 +159,7 @@ export async function playRound(
     tookMs: performance.now() - startedMs,
     healMs: measures.healMs,
     goOnMs: measures.goOnMs,
+    slowest: measures.slowest,
     dropped: measures.dropped,
     acked: after.acked - before.acked,
     lost: after.lost - before.lost,

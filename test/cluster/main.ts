@@ -29,10 +29,9 @@ const EMBEDDED_ONLY =
   'clock steps back|when nothing is left|were put away|A4: what may pass|wait in the inbox of a sender|makes no entry|' +
   'read marks of several|on the disk before SUBACK|UNSUBSCRIBE, at once|all the way round|also after a restart$|' +
   'expired stands|a crash between the two|ring of ids|disk that is slow'
-const CHAOS = 'test/cluster/kill.test.ts'
 type Run = { readonly env: Record<string, string>; readonly args: readonly string[] }
 const RUNS: readonly Run[] = [
-  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', CHAOS] },
+  { env: {}, args: ['test/cluster/**/*.test.ts'] },
   // The library of BullMQ leaves helpers of its compiler behind.
   {
     env: { HELIOGRAPH_PROFILE: 'cluster' },
@@ -80,10 +79,7 @@ function interruption(): AbortSignal {
   return controller.signal
 }
 
-/** `--chaos`: only the kills and pauses, which take minutes and want a machine of their own. */
-const isChaos = process.argv.includes('--chaos')
-const runs = isChaos ? [{ env: {}, args: [CHAOS] }] : RUNS
-const more = process.argv.slice(2).filter((each) => each !== '--chaos')
+const more = process.argv.slice(2)
 
 async function main(): Promise<Counts> {
   const interrupted = interruption()
@@ -93,7 +89,7 @@ async function main(): Promise<Counts> {
     // A single node of Cassandra that is killed loses what it only had in memory, unless it is told not to.
     started = await up({ ...request, names: serviceNames, interrupted }, { cassandra: { sync: 'batch' } })
     const counts = { passed: 0, failed: 0 }
-    for (const { env, args } of runs) {
+    for (const { env, args } of RUNS) {
       const { passed, failed } = await runMocha(args, { ...environmentOf(usualStateFile), ...env }, interrupted)
       counts.passed += passed
       counts.failed += failed

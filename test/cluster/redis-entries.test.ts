@@ -206,6 +206,7 @@ describe('the entries of a shard on Redis', () => {
             ),
           ),
         onWatermark: () => void heard.push('watermark'),
+        onLost: () => undefined,
         onGap: () => undefined,
       },
     })

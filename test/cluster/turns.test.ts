@@ -62,4 +62,30 @@ describe('turns', () => {
     await emptied()
     assert.deepEqual(taken.toSorted(), [0, 1, 1])
   })
+
+  it('of a job that nobody has are taken at once when the server was away', async () => {
+    await stop?.()
+    stop = undefined
+    const talk = await converse('127.0.0.1', redis.port)
+    // As a worker leaves it that has lost its connection: active, with its lock.
+    const job = 'turns:bull:storage:shard-0'
+    assert.match(await askRedis(talk, 'HSET', job, 'name', 'turn', 'data', '{"shard":0}'), /^:/)
+    assert.match(await askRedis(talk, 'RPUSH', 'turns:bull:storage:active', 'shard-0'), /^:/)
+    assert.match(await askRedis(talk, 'SET', `${job}:lock`, 'somebody', 'PX', '600000'), /^\+OK/)
+    talk.end()
+    let isAway = true
+    await new Promise<void>((resolve) => {
+      stop = opened.turns.work(
+        async (shard) => {
+          if (shard === 0) resolve()
+          return false
+        },
+        async (shard) => {
+          if (!isAway) return shard === 0
+          isAway = false
+          throw new Error('Redis is away')
+        },
+      )
+    })
+  })
 })

@@ -233,7 +233,8 @@ export async function connectRecipient(lane: Lane, port: number): Promise<void> 
   })
 }
 
-function onArrival(lane: Lane, payload: Buffer, dup: boolean): void {
+/** What the recipient got. */
+export function onArrival(lane: Lane, payload: Buffer, dup: boolean): void {
   let said = payload
   let seq: number | undefined
   if (lane.path === 'request') {
