@@ -50,7 +50,11 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     clockOffsetMs: () => Math.round((now() - Date.now()) / 10) * 10,
   })
   closers.push(() => redis.close())
-  const database = await openPostgres(reveal(config.databaseUrl), { now, onNotice: warn })
+  const database = await openPostgres(reveal(config.databaseUrl), {
+    now,
+    onNotice: warn,
+    mayForget: config.databaseMayForget,
+  })
   closers.push(() => database.close())
   const settings = {
     contactPoints: config.cassandraContactPoints.split(',').map((each) => each.trim()),
@@ -59,7 +63,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     replication: config.cassandraReplicas === 1 ? 1 : 3,
     migrate: config.cassandraMigrate,
   } as const
-  const cassandra = await openCassandra(settings, log, onFatal)
+  const cassandra = await openCassandra(settings, log, onFatal, undefined, now)
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
@@ -115,7 +119,7 @@ function openedOf(
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
     breakers,
     missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
-    promise: `${redis.promise}; ${cassandra.promise}`,
+    promise: () => `${redis.promise}; ${cassandra.promise()}; ${database.promise}`,
   }
 }
 

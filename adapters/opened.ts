@@ -26,7 +26,7 @@ export interface Opened {
   breakers?(): Readonly<Record<string, BreakerState>>
   /** What the store says of itself, for operators. */
   storeFacts(): Record<string, number | string>
-  /** What PUBACK rests on, in a sentence. */
-  readonly promise: string
+  /** What PUBACK rests on, in a sentence; of a store that was not reached yet it says so. */
+  promise(): string
   close(): Promise<void>
 }

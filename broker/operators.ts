@@ -93,7 +93,7 @@ async function storeState(server: Server): Promise<object> {
     tailRowsMax: limits.tailRowsMax,
     diskFreeMib: Math.floor((bavail * bsize) / MIB),
     diskFreeMibMin: config.diskFreeMibMin,
-    promise: opened.promise,
+    promise: opened.promise(),
   }
 }
 

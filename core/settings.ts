@@ -204,6 +204,12 @@ export const settingRows = {
     fallback: '',
     about: 'postgres://user:password@host:port/name of the cluster profile.',
   },
+  databaseMayForget: {
+    env: 'DATABASE_MAY_FORGET',
+    type: 'flag',
+    fallback: 'no',
+    about: 'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
+  },
   cassandraContactPoints: {
     env: 'CASSANDRA_CONTACT_POINTS',
     type: 'text',

@@ -7,14 +7,16 @@ import { channelOf, type Hears, startHearing } from './hearing.ts'
 import { createKeys } from './keys.ts'
 import { DEFAULT_LIMITS, type PostgresLimits } from './limits.ts'
 import { createMemory } from './memory.ts'
-import { prepareDatabase } from './migrate.ts'
+import { prepareDatabase, VERSION_MIN } from './migrate.ts'
 
 export interface PostgresOptions {
   readonly now: Clock
   /** For the log. */
   onNotice(text: string, facts: Record<string, unknown>): void
-  /** Also on a server that runs with fsync or synchronous_commit off, for tests. */
+  /** Also on a server that runs with fsync or synchronous_commit off. */
   readonly mayForget?: boolean
+  /** Of the server, as it writes it itself: 130000 for 13. */
+  readonly versionMin?: number
   readonly limits?: Partial<PostgresLimits>
 }
 export type PostgresFacts = {
@@ -31,6 +33,8 @@ export interface PostgresStore {
   readonly directory: Directory
   readonly accounts: Accounts
   readonly keys: Keys
+  /** What an account that was stored rests on, in a sentence. */
+  readonly promise: string
   breakers: Database['breakers']
   /** For operators. */
   facts(): PostgresFacts
@@ -46,7 +50,8 @@ export interface PostgresStore {
 export async function openPostgres(url: string, options: PostgresOptions): Promise<PostgresStore> {
   const { now, onNotice } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
-  const schema = await prepareDatabase(url, limits.connectMs, options.mayForget === true)
+  const { mayForget = false, versionMin = VERSION_MIN } = options
+  const { schema, promise } = await prepareDatabase(url, limits.connectMs, { now, mayForget, versionMin })
   const channel = channelOf(schema)
   const database = openDatabase(url, limits, onNotice)
   const memory = createMemory(limits)
@@ -82,6 +87,7 @@ export async function openPostgres(url: string, options: PostgresOptions): Promi
     accounts: createAccounts(database, write, now),
     keys: createKeys(database, now),
     count,
+    promise,
     breakers: database.breakers,
     facts: () => ({
       registered,

@@ -80,6 +80,13 @@ describe('a Redis of a cluster', () => {
       })
     }
 
+    it('is refused when it is a replica', async () => {
+      await scene.redis.replicaof('127.0.0.1', 1)
+      await assert.rejects(scene.node(), /is a replica and takes no writes: give REDIS_URL of the one it follows/)
+      await scene.redis.replicaof('NO', 'ONE')
+      await scene.node()
+    })
+
     it('says what a PUBACK rests on', async () => {
       assert.match(
         (await scene.node()).promise,
