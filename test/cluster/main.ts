@@ -28,7 +28,10 @@ const SDK = ['test/client/*.test.ts', 'test/e2ee/*.test.ts', 'test/listeners/dem
 const API = ['test/api/*.test.ts', 'test/operators/*.test.ts']
 /** Tests of theirs that are of the embedded store, each with why. */
 const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
-  ['a crash between the two', 'a mark that waits is not durable here: its row comes again (test/cluster/joined.test.ts)'],
+  [
+    'a crash between the two',
+    'a mark that waits is not durable here: its row comes again (test/cluster/joined.test.ts)',
+  ],
   ['acknowledged and not yet told, and tells it then', 'the same'],
   ['before the first is on the disk', 'it holds the thread that writes flags, which Redis does by itself'],
   ['an inbox is bounded (?!by time)', 'B6: no job counts the rows of a cluster yet'],
@@ -37,7 +40,10 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ['keeps the number nowhere in the store', 'the same'],
   ['and says that the disk is full', 'there is no disk of its own that could be full'],
   ['sees a node and its store in numbers', 'they are the numbers of the embedded store'],
-  ['keeps every promise on a server of its own', 'the demo kills a server of its own, which is embedded whatever is set'],
+  [
+    'keeps every promise on a server of its own',
+    'the demo kills a server of its own, which is embedded whatever is set',
+  ],
 ]
 const NODES = 'test/cluster/cassandra-three-nodes.test.ts'
 const CHAOS = 'test/cluster/kill.test.ts'

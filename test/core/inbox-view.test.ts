@@ -215,7 +215,10 @@ class World {
 
 const nat = (max: number) => fc.nat({ max })
 const common: fc.WeightedArbitrary<Step>[] = [
-  { weight: 8, arbitrary: fc.record({ do: fc.constant('append'), shard: nat(7), gap: fc.integer({ min: 1, max: 3 }) }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({ do: fc.constant('append'), shard: nat(7), gap: fc.integer({ min: 1, max: 3 }) }),
+  },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('publish') }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('say') }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('save') }) },

@@ -9,11 +9,11 @@ import {
   attend,
   errorsOf,
   messages,
+  putAway,
   receiveMessages,
   send,
   startScene,
   stopScenes,
-  putAway,
 } from './scene.ts'
 
 const HOUR_MS = 3_600_000

@@ -13,11 +13,11 @@ import {
   nextStamp,
   outOf,
   pairRequest,
+  putAway,
   receiveMessages,
   send,
   startScene,
   stopScenes,
-  putAway,
 } from './scene.ts'
 
 const DAY_MS = 86_400_000

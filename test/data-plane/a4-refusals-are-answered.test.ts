@@ -14,13 +14,13 @@ import {
   order,
   outOf,
   pairRequest,
+  putAway,
   receiveMessages,
   send,
   startScene,
   stopScenes,
   TEXT_BYTES,
   until,
-  putAway,
 } from './scene.ts'
 
 const STALE_REGISTRATION = 9

@@ -17,13 +17,13 @@ import {
   messages,
   outOf,
   pairRequest,
+  putAway,
   receipts,
   receiveMessages,
   send,
   startScene,
   stopScenes,
   until,
-  putAway,
 } from './scene.ts'
 
 const ROWS_MAX = 5

@@ -14,7 +14,8 @@ async function pass(words: Int32Array): Promise<void> {
   Atomics.add(words, ARRIVALS, 1)
   Atomics.notify(words, ARRIVALS)
   while (Atomics.load(words, STATE) === CLOSED) await Atomics.waitAsync(words, STATE, CLOSED).value
-  if (Atomics.load(words, STATE) !== OPEN) throw new IntakeFault('storage_unavailable', 'the gate fails what it is given')
+  if (Atomics.load(words, STATE) !== OPEN)
+    throw new IntakeFault('storage_unavailable', 'the gate fails what it is given')
 }
 
 /** From now on appends go through the gate, in the order of the calls. */
