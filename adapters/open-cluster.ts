@@ -4,39 +4,23 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Config, Secret } from '../core/config.ts'
+import { createHearing } from '../core/hearing.ts'
+import { createHeldRows } from '../core/held-rows.ts'
 import { createInboxView } from '../core/inbox-view.ts'
 import { createLowWatermark } from '../core/low-watermark.ts'
-import { type Clock, type Intake, type Log, ROW_FRAME, type Row } from '../core/ports.ts'
+import { createNudges } from '../core/nudges.ts'
+import type { Clock, Intake, Log } from '../core/ports.ts'
+import { unknownRow } from '../core/row.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
 import { createConsoleSms } from './console/sms.ts'
-import type { Opened } from './opened.ts'
+import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
-import { openRedis } from './redis/index.ts'
+import { type Hears, openRedis } from './redis/index.ts'
 
 const BOOT_BYTES = 6
 
 const reveal = (secret: Secret | undefined): string => secret?.reveal() ?? ''
-
-/** Wakes a device at once when its rows can be read, else as soon as they can; one waiting call for each device. */
-function createWaker(watermark: ReturnType<typeof createLowWatermark>, wake: (device: string, seq: number) => void) {
-  const wanted = new Map<string, number>()
-  function look(device: string): void {
-    watermark.onceReadable(wanted.get(device) ?? 0, () => {
-      const seq = wanted.get(device) ?? 0
-      wake(device, seq)
-      // More came meanwhile: what could be read is on its way, the rest follows.
-      if (seq > watermark.value()) look(device)
-      else wanted.delete(device)
-    })
-  }
-  return (device: string, seq: number): void => {
-    const before = wanted.get(device)
-    if (before === undefined && seq <= watermark.value()) return wake(device, seq)
-    wanted.set(device, Math.max(before ?? 0, seq))
-    if (before === undefined) look(device)
-  }
-}
 
 type Close = () => unknown
 
@@ -45,31 +29,52 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const warn = (text: string, facts: object = {}): void => log.warn(facts, text)
   const url = reveal(config.redisUrl)
   const { shards, redisPrefix: prefix } = config
-  const heard: { wake: (device: string, seq: number) => void } = { wake: () => undefined }
+  const heard: { -readonly [name in keyof Hears]: Hears[name] } = {
+    onRows: () => undefined,
+    onWatermark: () => undefined,
+    onLost: () => undefined,
+    onGap: () => undefined,
+  }
   const redis = await openRedis(url, now, warn, {
     prefix,
-    intake: { shards },
+    intake: { shards, shardBacklogMax: config.shardBacklogMax },
     node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
-    onWake: (device, seq) => heard.wake(device, seq),
+    hears: {
+      onRows: (rows) => heard.onRows(rows),
+      onWatermark: (watermark) => heard.onWatermark(watermark),
+      onLost: () => heard.onLost(),
+      onGap: () => heard.onGap(),
+    },
     // None but for who moves the clock of this process: codes and limits go by the server's otherwise.
     // In 10 ms: the two clocks are read one after the other.
     clockOffsetMs: () => Math.round((now() - Date.now()) / 10) * 10,
   })
   closers.push(() => redis.close())
-  const database = await openPostgres(reveal(config.databaseUrl), { now, onNotice: warn })
+  const database = await openPostgres(reveal(config.databaseUrl), {
+    now,
+    onNotice: warn,
+    mayForget: config.databaseMayForget,
+  })
   closers.push(() => database.close())
   const settings = {
     contactPoints: config.cassandraContactPoints.split(',').map((each) => each.trim()),
     localDataCenter: config.cassandraLocalDataCenter,
     keyspace: config.cassandraKeyspace,
     replication: config.cassandraReplicas === 1 ? 1 : 3,
-    migrate: true,
+    migrate: config.cassandraMigrate,
   } as const
-  const cassandra = await openCassandra(settings, log, onFatal)
+  const cassandra = await openCassandra(settings, log, onFatal, undefined, now)
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
   return { redis, database, cassandra, queue, heard }
+}
+
+/** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
+function missingOf(breakers: Readonly<Record<string, BreakerState>>, isAway: Readonly<Record<string, boolean>>) {
+  return Object.entries(breakers)
+    .filter(([what, breaker]) => breaker !== 'closed' || isAway[what] === true)
+    .map(([what, breaker]) => ({ what, why: 'storage_unavailable', breaker }))
 }
 
 function openedOf(
@@ -80,37 +85,41 @@ function openedOf(
   closers: Close[],
 ): Omit<Opened, 'close'> {
   const { redis, database, cassandra, queue, heard } = engines
-  const watermark = createLowWatermark(redis.entries, config.shards)
+  const watermark = createLowWatermark(redis.entries)
   closers.push(() => watermark.stop())
-  const view = createInboxView(cassandra.rows, redis.devices, watermark, log)
-  closers.push(() => view.stop())
-  heard.wake = createWaker(watermark, (device, seq) => {
-    const kind = ROW_FRAME as Row['kind']
-    const row = { device, seq, sub: 0, kind, peer: '', expiresMs: 0, source: undefined, start: 0, end: 0 }
-    redis.claims.wake(device, row)
+  const view = createInboxView(cassandra.rows, redis.devices, watermark, log, (device) => {
+    redis.claims.wake(device, unknownRow(device))
   })
+  closers.push(() => view.stop())
+  const { claims, wakes, entries, deadLetters, wakeAll, appendedSeq } = redis
+  const hearing = createHearing({ held: createHeldRows(), watermark, claims, view, wakeAll, appendedSeq })
+  closers.push(() => hearing.stop())
+  Object.assign(heard, hearing)
+  const nudges = createNudges(queue.turns, watermark)
+  closers.push(() => nudges.stop())
   const intake: Intake = {
     ...redis.intake,
     async append(shard, batch) {
       await redis.intake.append(shard, batch)
-      queue.turns.nudge(shard)
+      nudges.appended(
+        shard,
+        batch.reduce((highest, { seq }) => Math.max(highest, seq), 0),
+      )
     },
   }
-  const { codes, links, limiter, claims, wakes, entries, deadLetters } = redis
+  const { codes, links, limiter, counts } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
+  const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
-    storage: { entries, rows, wakes, deadLetters, turns: queue.turns, log },
+    storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
-    missing: () => [
-      ...(redis.isUsable() ? [] : [{ what: 'redis', why: 'storage_unavailable' }]),
-      ...(cassandra.down() === undefined ? [] : [{ what: 'cassandra', why: 'storage_unavailable' }]),
-      ...(database.facts().isAnswering ? [] : [{ what: 'postgres', why: 'storage_unavailable' }]),
-    ],
-    promise: `${redis.promise}; ${cassandra.promise}`,
+    breakers,
+    missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
+    promise: () => `${redis.promise}; ${cassandra.promise()}; ${database.promise}`,
   }
 }
 

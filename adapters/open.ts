@@ -80,7 +80,7 @@ async function openEmbedded(
     ports: { intake, inbox, backlog, directory, accounts, keys, ...inMemory, sms, now, log },
     pendingMarks: store.pendingMarks,
     storeFacts: store.facts,
-    promise: 'SQLite, WAL, synchronous=FULL: a PUBACK leaves after fsync, on this disk alone',
+    promise: () => 'SQLite, WAL, synchronous=FULL: a PUBACK leaves after fsync, on this disk alone',
     close: store.close,
   }
 }

@@ -1,5 +1,5 @@
 /** What a profile gives to the process. */
-import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, Turns, Wakes } from '../core/ports.ts'
+import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, RowCounts, Turns, Wakes } from '../core/ports.ts'
 
 export interface Storage {
   readonly entries: EntryLog
@@ -7,8 +7,13 @@ export interface Storage {
   readonly wakes: Wakes
   readonly deadLetters: DeadLetters
   readonly turns: Turns
+  readonly counts: RowCounts
+  readonly inboxRowsMax: number
   readonly log: Log
 }
+
+/** Of a circuit breaker: calls go through, are refused, or one of them finds out. */
+export type BreakerState = 'closed' | 'open' | 'half-open'
 
 export interface Opened {
   readonly ports: Ports
@@ -16,10 +21,12 @@ export interface Opened {
   /** What workers need, where rows are written by them and not by the intake. */
   readonly storage?: Storage
   /** Parts that do not answer now. */
-  missing?(): readonly { readonly what: string; readonly why: string }[]
+  missing?(): readonly { readonly what: string; readonly why: string; readonly breaker?: BreakerState }[]
+  /** Circuit breakers by the store that they stand in front of. */
+  breakers?(): Readonly<Record<string, BreakerState>>
   /** What the store says of itself, for operators. */
   storeFacts(): Record<string, number | string>
-  /** What PUBACK rests on, in a sentence. */
-  readonly promise: string
+  /** What PUBACK rests on, in a sentence; of a store that was not reached yet it says so. */
+  promise(): string
   close(): Promise<void>
 }

@@ -9,6 +9,7 @@ const readyz = Type.Object({
     Type.Object({
       what: Type.String({ description: 'intake, process, or a store.' }),
       why: Type.String({ description: 'A name of the error catalogue.' }),
+      breaker: Type.Optional(Type.String({ description: 'Of a store: closed, open or half-open.' })),
     }),
   ),
 })
@@ -18,6 +19,8 @@ export interface Missing {
   readonly what: string
   /** A name of the error catalogue. */
   readonly why: string
+  /** Of a store: the state of the circuit breaker in front of it. */
+  readonly breaker?: string
 }
 
 /** `missing` is asked at every /readyz: empty means ready. */

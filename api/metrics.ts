@@ -18,6 +18,8 @@ export interface Sources {
   readonly metrics: Metrics
   readonly version: string
   storeFacts(): Readonly<Record<string, number | string>>
+  /** States of circuit breakers, by store. */
+  breakers?(): Readonly<Record<string, 'closed' | 'open' | 'half-open'>>
   /** Why the intake refuses, a name of the error catalogue. */
   refusal(): string | undefined
   loopDelay(): LoopDelay
@@ -84,6 +86,7 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   gauge(registry, 'heliograph_settled_rows', 'Inbox rows that outlived the tail', () => fact('settledRows'))
   gauge(registry, 'heliograph_devices', 'Devices that are not revoked', () => fact('registered'))
   gauge(registry, 'heliograph_devices_in_memory', 'Devices whose inbox state is in memory', () => fact('devices'))
+  gauge(registry, 'heliograph_full_devices', 'Devices whose inbox is full', () => fact('fullDevices'))
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',
@@ -93,6 +96,22 @@ function storeMetrics(registry: Registry, sources: Sources): void {
       refusing.reset()
       const code = sources.refusal()
       refusing.set({ code: code ?? 'none' }, code === undefined ? 0 : 1)
+    },
+  })
+}
+
+const BREAKER_NUMBERS = { closed: 0, 'half-open': 1, open: 2 } as const
+
+/** Of a profile without breakers there is no line. */
+function breakerMetrics(registry: Registry, sources: Sources): void {
+  const states: Gauge = new Gauge({
+    name: 'heliograph_breaker_state',
+    help: 'Circuit breaker in front of a store: 0 closed, 1 half-open, 2 open',
+    labelNames: ['store'],
+    registers: [registry],
+    collect() {
+      states.reset()
+      for (const [store, state] of Object.entries(sources.breakers?.() ?? {})) states.set({ store }, BREAKER_NUMBERS[state])
     },
   })
 }
@@ -124,6 +143,7 @@ export function createRegistry(sources: Sources): Registry {
   const registry = new Registry()
   trafficMetrics(registry, sources.metrics)
   storeMetrics(registry, sources)
+  breakerMetrics(registry, sources)
   processMetrics(registry, sources)
   return registry
 }

@@ -3,7 +3,7 @@ import { type Bar, lookUp, type Result } from './results.ts'
 
 type Figure = (scenario: string, figure: string, server?: string) => number | undefined
 
-type Row = {
+export type Row = {
   measure: string
   unit: string
   better: 'more' | 'less'
@@ -22,7 +22,7 @@ function ratio(scenario: string, peerScenario: string): Row['figure'] {
   }
 }
 
-function figure(scenario: string, name: string): Row['figure'] {
+export function figure(scenario: string, name: string): Row['figure'] {
   return (of) => of(scenario, name)
 }
 
@@ -33,7 +33,7 @@ function sum(scenario: string, names: readonly string[]): Row['figure'] {
   }
 }
 
-const rows: readonly Row[] = [
+export const bars: readonly Row[] = [
   less('kill -9: acknowledged and lost, or misordered', 'messages', 0, undefined, sum('kill', ['lost', 'misordered'])),
   less('kill -9: stamps under two seqs', 'stamps', 0, undefined, figure('kill', 'seqTwice')),
   more('kill -9: acknowledged in all rounds', 'messages', 500_000, undefined, figure('kill', 'acked')),
@@ -56,16 +56,16 @@ const rows: readonly Row[] = [
   less('start to ready, 1,000,000 waiting', 's', 3, 1, figure('start-million', 'readyS')),
 ]
 
-function more(measure: string, unit: string, bar: number, aim: number | undefined, of: Row['figure']): Row {
+export function more(measure: string, unit: string, bar: number, aim: number | undefined, of: Row['figure']): Row {
   return { measure, unit, better: 'more', bar, ...(aim === undefined ? {} : { aim }), figure: of }
 }
 
-function less(measure: string, unit: string, bar: number, aim: number | undefined, of: Row['figure']): Row {
+export function less(measure: string, unit: string, bar: number, aim: number | undefined, of: Row['figure']): Row {
   return { measure, unit, better: 'less', bar, ...(aim === undefined ? {} : { aim }), figure: of }
 }
 
 /** Every bar with the figure that these results have for `server`. */
-export function judge(results: readonly Result[], server: string): Bar[] {
+export function judge(rows: readonly Row[], results: readonly Result[], server: string): Bar[] {
   return rows.map((row) => {
     const value = row.figure((scenario, name, of = server) => lookUp(results, of, scenario, name))
     const sign = row.better === 'more' ? '>=' : '<='

@@ -4,13 +4,19 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { judge } from './bars.ts'
+import { down, environmentOf, up } from '../test/services/commands.ts'
+import { serviceNames } from '../test/services/service.ts'
+import { usualStateFile } from '../test/services/state.ts'
+import { bars, judge } from './bars.ts'
+import { clusterBars } from './cluster-bars.ts'
 import { describeMachine } from './machine.ts'
 import { type Options, parseOptions, usage } from './options.ts'
 import { plot } from './plot.ts'
 import { medianOf, type Result, type ResultFile, rounded } from './results.ts'
+import { clusterScenarios } from './scenarios/cluster.ts'
 import type { Scenario, Settings } from './scenarios/scenario.ts'
 import { scenarios } from './scenarios/table.ts'
+import { cluster } from './servers/cluster.ts'
 import type { ServerKind } from './servers/server.ts'
 import { heliograph, peers } from './servers/table.ts'
 import { barTable, resultTable } from './tables.ts'
@@ -24,9 +30,15 @@ function note(line: string): void {
   console.log(`${new Date().toISOString().slice(11, 19)} ${line}`)
 }
 
+/** This repository's server in the profile, and what is asked of it. */
+const profiles = {
+  embedded: { own: heliograph, scenarios, bars },
+  cluster: { own: cluster({ nodes: 1, workers: 1 }), scenarios: clusterScenarios, bars: clusterBars },
+}
+
 /** The servers that are there; one line for each that is not. */
-function present(names: readonly string[]): ServerKind[] {
-  const wanted = [heliograph, ...names.flatMap((name) => peers[name] ?? [])]
+function present({ peers: names, profile }: Options): ServerKind[] {
+  const wanted = [profiles[profile].own, ...names.flatMap((name) => peers[name] ?? [])]
   return wanted.filter((kind) => {
     const missing = kind.missing()
     if (missing !== undefined) note(`left out: ${missing}`)
@@ -44,12 +56,13 @@ async function runAll(options: Options, kinds: readonly ServerKind[]): Promise<R
     killRounds: options.killRounds,
     note,
   }
+  const { own, scenarios } = profiles[options.profile]
   const chosen = scenarios.filter(({ name }) => options.scenarios.includes(name))
   for (let round = 1; round <= options.runs; round++) {
     for (const scenario of chosen) {
       if (round > (scenario.runsMax ?? options.runs)) continue
       for (const kind of kinds) {
-        if (scenario.heliographOnly && kind !== heliograph) continue
+        if (scenario.heliographOnly && kind !== own) continue
         await runOnce(scenario, kind, settings, `round ${round}/${options.runs}`, resultOf(results, scenario, kind))
       }
     }
@@ -90,12 +103,24 @@ async function runOnce(
   }
 }
 
+/** Redis, PostgreSQL and Cassandra of the services, as production has them; ended afterwards, if they were not up. */
+async function withEngines<T>(run: () => Promise<T>): Promise<T> {
+  const request = { file: usualStateFile, say: note }
+  const started = await up({ ...request, names: serviceNames }, { cassandra: { isFast: false } })
+  try {
+    Object.assign(process.env, environmentOf(usualStateFile))
+    return await run()
+  } finally {
+    if (started.length > 0) await down({ ...request, names: started })
+  }
+}
+
 async function main(): Promise<void> {
   const args = process.argv.slice(2)
   const date = new Date().toISOString()
   const options = parseOptions(args, date.slice(0, 10))
   if (options.help) return console.log(usage)
-  const kinds = present(options.peers)
+  const kinds = present(options)
   if (kinds.length === 0) throw new Error('No server is left to measure; the lines above say what to install.')
   const machine = describeMachine()
   note(
@@ -103,11 +128,12 @@ async function main(): Promise<void> {
   )
   if (machine.fileSystem === 'tmpfs') note('the data folders are in memory: set TMPDIR to a folder on a disk')
   const versions = Object.fromEntries(kinds.map((kind) => [kind.name, kind.version()]))
-  const results = await runAll(options, kinds)
-  const { runs, seconds, quick } = options
+  const results =
+    options.profile === 'cluster' ? await withEngines(() => runAll(options, kinds)) : await runAll(options, kinds)
+  const { runs, seconds, quick, profile } = options
   const command = ['node', 'bench/main.ts', ...args].join(' ')
-  const bars = judge(results, heliograph.name)
-  const file: ResultFile = { date, command, quick, runs, seconds, machine, versions, results, bars }
+  const bars = judge(profiles[profile].bars, results, heliograph.name)
+  const file: ResultFile = { date, command, profile, quick, runs, seconds, machine, versions, results, bars }
   mkdirSync(dirname(options.out), { recursive: true })
   writeFileSync(options.out, `${JSON.stringify(file, undefined, 2)}\n`)
   const picture = options.out.replace(/\.json$/, '.svg')

@@ -1,9 +1,13 @@
 /** The command line of the bench. */
 import { parseArgs } from 'node:util'
+import { clusterScenarios } from './scenarios/cluster.ts'
 import { scenarios } from './scenarios/table.ts'
 import { peers } from './servers/table.ts'
 
+export type Profile = 'embedded' | 'cluster'
+
 export type Options = {
+  profile: Profile
   peers: string[]
   scenarios: string[]
   runs: number
@@ -14,15 +18,23 @@ export type Options = {
   help: boolean
 }
 
-const names = scenarios.map(({ name }) => name)
+const namesOf: Record<Profile, readonly string[]> = {
+  embedded: scenarios.map(({ name }) => name),
+  cluster: clusterScenarios.map(({ name }) => name),
+}
 
 const NEXT_LINE = `,\n${' '.repeat(19)}`
+const { embedded: names, cluster } = namesOf
 const lines = [names.slice(0, 5), names.slice(5, 9), names.slice(9)]
+const clusterLines = [cluster.slice(0, 5), cluster.slice(5)]
 
 export const usage = `node bench/main.ts [options]
 
   --vs LIST        peers in the same run: ${Object.keys(peers).join(',')}
+  --profile NAME   embedded, or cluster: brokers and workers on a Redis, a PostgreSQL and a Cassandra that are
+                   started for it
   --scenario LIST  only these: ${lines.join(NEXT_LINE)}
+                   of the cluster: ${clusterLines.join(NEXT_LINE)}
   --runs N         runs of each scenario on each server, medians are reported (3)
   --seconds N      length of one measurement (5)
   --kill-rounds N  rounds of the kill -9 lane (100)
@@ -34,14 +46,17 @@ export const usage = `node bench/main.ts [options]
 export function parseOptions(args: readonly string[], today: string): Options {
   const { values } = read(args)
   const quick = values.quick === true
+  const profile = profileOf(values.profile ?? 'embedded')
+  const known = namesOf[profile]
   return {
+    profile,
     peers: listOf('--vs', values.vs ?? '', Object.keys(peers)),
-    scenarios: values.scenario === undefined ? names : listOf('--scenario', values.scenario, names),
+    scenarios: values.scenario === undefined ? [...known] : listOf('--scenario', values.scenario, known),
     runs: count('--runs', values.runs ?? (quick ? '1' : '3')),
     seconds: count('--seconds', values.seconds ?? (quick ? '1' : '5')),
     killRounds: count('--kill-rounds', values['kill-rounds'] ?? (quick ? '3' : '100')),
     quick,
-    out: jsonName(values.out ?? `bench/results/${today}.json`),
+    out: jsonName(values.out ?? `bench/results/${today}${profile === 'cluster' ? '-cluster' : ''}.json`),
     help: values.help === true,
   }
 }
@@ -52,6 +67,7 @@ function read(args: readonly string[]) {
       args: [...args],
       options: {
         vs: { type: 'string' },
+        profile: { type: 'string' },
         scenario: { type: 'string' },
         runs: { type: 'string' },
         seconds: { type: 'string' },
@@ -65,6 +81,11 @@ function read(args: readonly string[]) {
     const [sentence] = (error as Error).message.split('. ')
     throw new Error(`${sentence}. node bench/main.ts --help lists the options.`)
   }
+}
+
+function profileOf(value: string): Profile {
+  if (value !== 'embedded' && value !== 'cluster') throw new Error(`--profile ${value}: embedded or cluster.`)
+  return value
 }
 
 function listOf(flag: string, value: string, known: readonly string[]): string[] {

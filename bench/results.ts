@@ -27,6 +27,7 @@ export type Bar = {
 export type ResultFile = {
   date: string
   command: string
+  profile?: 'embedded' | 'cluster'
   /** True for a try with small numbers: do not compare. */
   quick: boolean
   runs: number

@@ -4,28 +4,16 @@
  * unless it was cut by the network.
  */
 import type { Duplex } from 'node:stream'
-import { countBy } from '../core/metrics.ts'
-import { CONNECT, connack, PUBLISH } from '../topics/frames.ts'
+import type { Ticket } from '../plugins/admission.ts'
+import type { Connection } from '../plugins/connection.ts'
+import { CONNECT, PUBLISH } from '../topics/frames.ts'
 import { limits } from '../topics/limits.ts'
 import { control } from './control.ts'
 import { close, end, type Guard, type Guards, type Stage } from './guarded.ts'
-import { join, REFUSED_LINGER_MS } from './join.ts'
+import { join } from './join.ts'
 
-/** A socket was accepted. Gives its guard, or undefined when it was refused and closed. */
-export function accept(guards: Guards, stream: Duplex, address: string): Guard | undefined {
-  stream.on('error', () => stream.destroy())
-  const ticket = guards.plugins.admission.enter(address)
-  if ('reason' in ticket) {
-    countBy(guards.metrics.rejected, ticket.reason)
-    guards.log.info({ address, reason: ticket.reason }, 'connection refused')
-    if (ticket.returnCode === 0) stream.destroy()
-    else {
-      // The CONNACK is to leave, but nobody waits for who does not take it.
-      stream.end(connack(ticket.returnCode), () => stream.destroy())
-      setTimeout(() => stream.destroy(), REFUSED_LINGER_MS).unref()
-    }
-    return undefined
-  }
+/** A socket has its place. Nothing of it was read. */
+export function accept(guards: Guards, stream: Duplex, ticket: Ticket): Guard {
   const guard: Guard = {
     stream,
     ticket,
@@ -151,17 +139,24 @@ export function onReady(guards: Guards, guard: Guard): void {
   metrics.connections++
   if (guard.connection === undefined) metrics.observers++
   metrics.connectionsMax = Math.max(metrics.connectionsMax, metrics.connections)
-  if (guard.connection !== undefined) {
-    plugins.ready(guard.connection, guard.isClean).catch((error: Error) => {
-      guards.log.error({ device: guard.connection?.device, error: error.message }, 'a connection could not be opened')
-      end(guards, guard, 'storage_unavailable')
-    })
-  }
+  if (guard.connection === undefined) plugins.admission.opened(guard.ticket)
+  else void open(guards, guard, guard.connection)
   if (guard.partBytes === 0) return
   const early = Buffer.concat(guard.parts, guard.partBytes)
   guard.parts = []
   guard.partBytes = 0
   onData(guards, guard, early)
+}
+
+async function open(guards: Guards, guard: Guard, connection: Connection): Promise<void> {
+  try {
+    await guards.plugins.ready(connection, guard.isClean)
+  } catch (error) {
+    const facts = { device: connection.device, error: (error as Error).message }
+    guards.log.error(facts, 'a connection could not be opened')
+    end(guards, guard, 'storage_unavailable')
+  }
+  guards.plugins.admission.opened(guard.ticket)
 }
 
 /** Works off the whole frames in `bytes`; returns where the rest begins. */

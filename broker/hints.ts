@@ -42,7 +42,7 @@ export function hints(node: Node): string[] {
     `  MQTT        ${mqtt}`,
     `  MQTT + TLS  ${tls}`,
     `  HTTP        http://${http}: /livez /readyz /metrics /docs, WebSocket at /v1/ws`,
-    `  PUBACK      ${opened.promise}`,
+    `  PUBACK      ${opened.promise()}`,
     `  data        ${config.dataDir}; admin token ${places.admin}`,
     '',
     'What to type next, in another terminal:',

@@ -5,6 +5,7 @@ import { createApi } from '../api/index.ts'
 import { createRegistry, type LoopDelay } from '../api/metrics.ts'
 import type { Config } from '../core/config.ts'
 import { urlOf } from './admin-client.ts'
+import { expectProxyHeaders } from './listeners.ts'
 import { adminTokenOf, phoneKeyOf } from './secrets.ts'
 import type { Server } from './server.ts'
 import { serveWebSocket } from './websocket.ts'
@@ -35,6 +36,7 @@ export async function startHttp(
     version,
     storeFacts: () => opened.storeFacts(),
     refusal: () => opened.ports.intake.refusal(),
+    breakers: () => opened.breakers?.() ?? {},
     loopDelay,
   })
   let port = config.httpPort
@@ -49,6 +51,7 @@ export async function startHttp(
     missing,
   })
   serveWebSocket(app.server, server)
+  if (config.httpProxyProtocol) expectProxyHeaders(app.server, server.door)
   await app.listen({ host: config.httpHost, port: config.httpPort })
   const address = app.server.address()
   if (typeof address === 'object' && address !== null) port = address.port

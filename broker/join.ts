@@ -15,6 +15,9 @@ export async function join(guards: Guards, guard: Guard, frame: Buffer): Promise
   if (guards.isDraining) return refuse(guards, guard, { returnCode: 3, reason: 'shutting_down' })
   const rejection = plugins.admission.judge(connect)
   if (rejection !== undefined) return refuse(guards, guard, rejection)
+  const turn = plugins.admission.turn(guard.ticket)
+  if (turn !== undefined) await turn
+  if (guard.stage !== 'joining') return
   const login = await plugins.login(connect)
   if (guard.stage !== 'joining') return
   if (login.who === 'refused') return refuse(guards, guard, login)

@@ -64,6 +64,7 @@ function nodeState(server: Server, observed: Observed, before: Sample, now: Samp
     uptimeS: Math.floor((now.atMs - metrics.startedMs) / 1_000),
     ready: missing.length === 0,
     missing: missing.map(({ what, why }) => `${what}: ${why}`),
+    breakers: server.opened.breakers?.() ?? {},
     connections: metrics.connections,
     connectionsMax: metrics.connectionsMax,
     perSecond: Object.fromEntries(Object.keys(RATED).map((name) => [name, rate(name)])),
@@ -92,7 +93,7 @@ async function storeState(server: Server): Promise<object> {
     tailRowsMax: limits.tailRowsMax,
     diskFreeMib: Math.floor((bavail * bsize) / MIB),
     diskFreeMibMin: config.diskFreeMibMin,
-    promise: opened.promise,
+    promise: opened.promise(),
   }
 }
 

@@ -2,7 +2,6 @@
 import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { type Config, ConfigFault, configLines, configTable, readConfig } from '../core/config.ts'
-import { limits } from '../topics/limits.ts'
 import { hints } from './hints.ts'
 import { type Node, startNode } from './lifecycle.ts'
 import { createLog, type ProcessLog } from './log.ts'
@@ -57,7 +56,7 @@ function listenToSignals(node: Node, log: ProcessLog): void {
     }
     sinceMs = performance.now()
     log.info({ signal }, 'stopping: no new connections, what was accepted is committed')
-    setTimeout(endFatally, limits.drainTimeoutMs, log, new Error('the store did not close in time')).unref()
+    setTimeout(endFatally, node.server.config.drainTimeoutMs, log, new Error('the store did not close in time')).unref()
     node.drain().then(
       async () => {
         log.info({}, 'stopped')

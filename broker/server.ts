@@ -9,12 +9,13 @@ import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
-import type { DisconnectReason } from '../topics/disconnects.ts'
 import { startTurns, startWorkers } from '../workers/index.ts'
+import { doorOf, type WideDoor } from './door.ts'
+import { drain } from './drain.ts'
 import { createEngine, type Engine } from './engine.ts'
-import { accept, onReady } from './guard.ts'
-import { end, endGently, type Guard, type Guards } from './guarded.ts'
-import { type Listener, listenTcp, listenTls, type ReloadableListener } from './listeners.ts'
+import { onReady } from './guard.ts'
+import { end, type Guard, type Guards } from './guarded.ts'
+import { type Door, type Listener, listenTcp, listenTls, type ReloadableListener } from './listeners.ts'
 import { adminTokenOf, observerPasswordOf } from './secrets.ts'
 
 export interface Server {
@@ -24,8 +25,8 @@ export interface Server {
   readonly plugins: Plugins
   readonly mqttPort: number
   readonly mqttsPort: number | undefined
-  /** Takes an MQTT byte stream from another listener (WebSocket). Gives how to end it for a reason of that listener. */
-  accept(stream: Duplex, address: string): (reason: DisconnectReason) => void
+  /** Where other listeners (HTTP, WebSocket) bring their sockets. */
+  readonly door: WideDoor
   /** Sockets that are guarded, before and after CONNECT. */
   openSockets(): number
   /** Publishes a retained operator topic. */
@@ -33,7 +34,7 @@ export interface Server {
   reloadCertificates(): void
   /**
    * Stops accepting, lets commits finish, ends connections, closes the store. Bounded but for the store's last commit:
-   * broker/run.ts ends the process after `drainTimeoutMs`.
+   * broker/run.ts ends the process after DRAIN_TIMEOUT_MS.
    */
   drain(): Promise<void>
 }
@@ -110,6 +111,8 @@ export async function startServer(
     windowRows: config.windowRows,
     connectionsMax: config.connectionsMax,
     connectionsPerAddressMax: config.connectionsPerAddressMax,
+    handshakesMax: config.handshakesMax,
+    handshakesPerAddressMax: config.handshakesPerAddressMax,
     observerHash: createHash('sha256').update(observerPasswordOf(config).reveal()).digest(),
   })
   adminTokenOf(config)
@@ -129,10 +132,7 @@ export async function startServer(
     isDraining: false,
   }
   engine = await engineOf(guards, (clientId) => clients.get(clientId))
-  const take = (stream: Duplex, address: string) => {
-    const guard = accept(guards, stream, address)
-    return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
-  }
+  const door = doorOf(guards)
   const stopWorkers = startWorkers(opened.ports)
   const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage) : undefined
   const stop = async (): Promise<void> => {
@@ -142,11 +142,12 @@ export async function startServer(
     await engine.close()
     await opened.close()
   }
-  const { tcp, tls } = await openListeners(config, take).catch(async (error: Error) => {
+  const { tcp, tls } = await openListeners(config, door).catch(async (error: Error) => {
     await stop()
     throw error
   })
   const listeners = tls === undefined ? [tcp] : [tcp, tls]
+  const pace = { sliceConnectionsMax: config.drainSliceConnectionsMax, timeoutMs: config.drainTimeoutMs }
   return {
     config,
     opened,
@@ -154,57 +155,28 @@ export async function startServer(
     plugins,
     mqttPort: tcp.port,
     mqttsPort: tls?.port,
-    accept: take,
+    door,
     openSockets: () => guards.open.size,
     retain: (topic, payload) => engine.retain(topic, payload),
     reloadCertificates: () => tls?.reload(),
-    drain: () => drain(guards, listeners, stop),
+    drain: () => drain(guards, listeners, pace, stop),
   }
 }
-
-type Take = (stream: Duplex, address: string) => void
 
 /** All or none. */
 async function openListeners(
   config: Config,
-  take: Take,
+  door: Door,
 ): Promise<{ tcp: Listener; tls: ReloadableListener | undefined }> {
-  const tcp = await listenTcp(config.mqttHost, config.mqttPort, take)
+  const isProxied = config.proxyProtocol
+  const tcp = await listenTcp({ host: config.mqttHost, port: config.mqttPort, isProxied }, door)
   if (config.tlsCert === '') return { tcp, tls: undefined }
   try {
     const files = { cert: config.tlsCert, key: config.tlsKey }
-    return { tcp, tls: await listenTls(config.mqttsHost, config.mqttsPort, files, take) }
+    const tls = await listenTls({ host: config.mqttsHost, port: config.mqttsPort, isProxied }, files, door)
+    return { tcp, tls }
   } catch (error) {
     tcp.close()
     throw error
   }
-}
-
-const DRAIN_SLICES = 8
-const DRAIN_SLICE_MS = 25
-const DRAIN_COMMITS_MS = 5_000
-/** How long the peers may take to close what was ended gently. */
-const DRAIN_CLOSE_MS = 1_000
-
-/** Waits while `isBusy`, at most so long. */
-async function settle(isBusy: () => boolean, msMax: number): Promise<void> {
-  const deadline = performance.now() + msMax
-  while (isBusy() && performance.now() < deadline) await new Promise((done) => setTimeout(done, 5))
-}
-
-async function drain(guards: Guards, listeners: readonly Listener[], stop: () => Promise<void>): Promise<void> {
-  guards.isDraining = true
-  for (const listener of listeners) listener.close()
-  // What is held gets its PUBACK before its connection ends.
-  const { senders } = guards.plugins.ingress
-  await settle(() => senders.size > 0, DRAIN_COMMITS_MS)
-  const open = [...guards.open]
-  const slice = Math.ceil(open.length / DRAIN_SLICES)
-  for (let at = 0; at < open.length; at += slice) {
-    for (const guard of open.slice(at, at + slice)) endGently(guard, 'shutting_down')
-    await new Promise((done) => setTimeout(done, DRAIN_SLICE_MS))
-  }
-  await settle(() => guards.open.size > 0, DRAIN_CLOSE_MS)
-  for (const guard of [...guards.open]) end(guards, guard, 'shutting_down')
-  await stop()
 }

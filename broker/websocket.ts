@@ -87,7 +87,7 @@ function reasonOf(error: Error): DisconnectReason {
 
 function take(server: Server, socket: WebSocket, address: string): void {
   const stream = streamOf(socket)
-  const end = server.accept(stream, address)
+  const end = server.door.take(stream, address)
   socket.on('message', (data: Buffer, isBinary) => {
     if (stream.destroyed) return
     if (!isBinary) {

@@ -18,19 +18,24 @@ export interface EntryLog {
   /**
    * Entries behind the done cursor, in the order of their numbers. Takes nothing away: two readers get the same.
    * Bounded by `limit`. Rejects with a RangeError when an entry is of a newer version: nothing behind it may be read.
+   * `after` is an entry that the reader knows is done: the cursor is not asked for then.
    */
-  read(shard: number, limit: number): Promise<Entry[]>
-  /** Moves the done cursor to this entry, and only upwards. Atomic, idempotent, durable when it resolves. */
-  done(shard: number, id: string): Promise<void>
+  read(shard: number, limit: number, after?: string): Promise<Entry[]>
+  /**
+   * Moves the done cursor to this entry, and only upwards, and publishes the watermark. Atomic, idempotent, durable
+   * when it resolves.
+   */
+  done(shard: number, entry: Entry): Promise<void>
   /** Counts one more attempt at an entry that is not done, and resolves with how many there were, this one included. */
   attempts(shard: number, id: string): Promise<number>
   /**
-   * Publishes the shard's low watermark (D3) and resolves with it: rows of the shard at or below it are all written,
-   * and no append will give a number at or below it. Atomic with raising the shard's last number. Only rises.
+   * Publishes the low watermark of all shards (D3) and resolves with it: rows at or below it are all written, and no
+   * append will give a number at or below it. Atomic with what makes appends number above it. Only rises. All nodes
+   * hear of it, behind all wakes that were handed over for rows up to it.
    */
-  publish(shard: number): Promise<number>
-  /** The watermarks published last, by shard; 0 for none. A reader's cursor stays at or below the least of them. */
-  watermarks(): Promise<readonly number[]>
+  publish(): Promise<number>
+  /** The highest number that any shard has given. */
+  appendedSeq(): Promise<number>
   /** Drops entries that were done when it was called 60 s ago or before, by the store's clock. Idempotent. */
   trim(shard: number): Promise<void>
   /** How many entries are not done. */
@@ -96,6 +101,11 @@ export interface InboxRows {
    * 1 MiB. Empty only when there are none. It costs one read, and one or more for each day that has rows between.
    */
   page(device: string, afterSeq: number, afterSub: number, upToSeq: number, limit: number): Promise<Row[]>
+  /**
+   * How many rows are above the device's cursor and not named by it, counted up to `limit`. It reads their positions
+   * alone, in steps; rows that are written or acknowledged meanwhile may be counted or not.
+   */
+  waiting(device: string, limit: number): Promise<number>
   /** Where reading begins; (0, 0) for a device that has acknowledged nothing yet. */
   cursor(device: string): Promise<InboxCursor>
   /**
@@ -112,10 +122,28 @@ export interface InboxRows {
   drop(device: string, atSeq: number): Promise<void>
 }
 
-/** How a worker tells the nodes of rows that it has written. Droppable: the inbox is the truth. */
+/**
+ * How many rows wait for each device, as a guess that is not below what was noted since it was set, and which inboxes
+ * are full (B6). Shared by all nodes. Rejects when the store is away.
+ */
+export interface RowCounts {
+  /** Adds rows that were written; resolves with the guesses behind that. A guess that nobody raises ends after 35 days. */
+  add(written: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>
+  /** The device's rows were counted. Rows that are being added meanwhile may be in both. */
+  set(device: string, rows: number): Promise<void>
+  /** Every node hears of it within a second or two: its intake refuses, or takes again. Idempotent. */
+  setFull(device: string, isFull: boolean): Promise<void>
+  /** Devices that are full, at most `limit` of them, any. */
+  fullDevices(limit: number): Promise<string[]>
+}
+
+/**
+ * How a worker tells the nodes of rows that it has written. They carry the rows, so that who is current reads nothing.
+ * Droppable: the inbox is the truth, and a node that may have missed some reads it.
+ */
 export interface Wakes {
-  /** These devices have rows up to a seq. Resolves when that was handed over; who is not connected is left out. */
-  hand(rows: ReadonlyMap<string, number>): Promise<void>
+  /** These rows are written. Resolves when that was handed over, with the devices that are connected nowhere. */
+  hand(rows: readonly Row[]): Promise<readonly string[]>
 }
 
 /** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */

@@ -27,7 +27,7 @@ export type Config = { readonly [name in keyof typeof rows]: Value<(typeof rows)
 
 const familyOf = (env: string): string => env.slice(0, env.indexOf('_') + 1)
 /** Beginnings of settings with which variables of other programs begin too. */
-const SHARED = new Set(['DATA_', 'LOG_', 'NODE_', 'WINDOW_'])
+const SHARED = new Set(['DATA_', 'LOG_', 'NODE_', 'PROXY_', 'WINDOW_'])
 /** No setting begins with it yet, and who sets one believes that text messages go out. */
 const LOOKED_FOR = ['SMS_']
 /** Families of variables that are ours: an unknown one in them is a typing mistake, and refused. */

@@ -36,7 +36,11 @@ interface Parts {
   readonly states: DeviceStates
   readonly watermark: LowWatermark
   readonly log: Log
+  /** A device has something to read. */
+  readonly wake: (device: string) => void
   readonly views: Map<string, View>
+  /** Connections, by device, that may not have read all that was appended before them. */
+  readonly behind: Map<string, number>
   /** Devices with something to save. */
   readonly dirty: Set<string>
   /** Stamps whose records could not be ended yet, by device: at most those that may wait for it. */
@@ -45,6 +49,13 @@ interface Parts {
 
 export interface InboxView {
   readonly inbox: Inbox
+  /**
+   * What was written before its connection may have found nobody, and was not read yet: a row of it may not be sent
+   * without reading what is below.
+   */
+  isBehind(device: string): boolean
+  /** A row was sent to its device without being read here. */
+  sent(row: Row): void
   /** Saves what was acknowledged until now, as far as the stores answer and marks are appended. */
   save(): Promise<void>
   /** Saves what is left to save. */
@@ -140,12 +151,23 @@ function settle(parts: Parts, device: string, stamps: readonly number[]): void {
 
 /**
  * What was accepted before a device connects is there when its backlog is read, and caught-up says the truth. While no
- * worker writes rows, what is there is delivered, and the rest follows.
+ * worker writes rows, what is there is delivered, and the rest follows: who wrote it may have found nobody connected.
  */
-function readable({ watermark }: Parts, seq: number): Promise<void> {
+function readable({ watermark, wake, behind }: Parts, device: string, seq: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, READABLE_WITHIN_MS)
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      behind.set(device, (behind.get(device) ?? 0) + 1)
+      resolve()
+    }, READABLE_WITHIN_MS)
     watermark.onceReadable(seq, () => {
+      if (isLate) {
+        const others = (behind.get(device) ?? 1) - 1
+        if (others > 0) behind.set(device, others)
+        else behind.delete(device)
+        return wake(device)
+      }
       clearTimeout(timer)
       resolve()
     })
@@ -184,8 +206,17 @@ function close(parts: Parts, device: string, sentSeq: number): void {
   else if (view.open === 0) parts.views.delete(device)
 }
 
-export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
-  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set(), unsettled: new Map() }
+export function createInboxView(
+  rows: InboxRows,
+  states: DeviceStates,
+  watermark: LowWatermark,
+  log: Log,
+  wake: (device: string) => void,
+): InboxView {
+  const parts: Parts = {
+    ...{ rows, states, watermark, log, wake },
+    ...{ views: new Map(), behind: new Map(), dirty: new Set(), unsettled: new Map() },
+  }
   const timer = setInterval(() => {
     for (const device of parts.dirty) void save(parts, device)
     for (const device of parts.unsettled.keys()) settle(parts, device, [])
@@ -194,7 +225,7 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   const inbox: Inbox = {
     async open(device) {
       const { appendedSeq, ...state } = await states.open(device)
-      await readable(parts, appendedSeq)
+      await readable(parts, device, appendedSeq)
       while (parts.views.get(device)?.saving !== undefined) await parts.views.get(device)?.saving
       const view = viewOf(parts, device)
       // It may have been elsewhere meanwhile, and have acknowledged there what is open here.
@@ -223,6 +254,12 @@ export function createInboxView(rows: InboxRows, states: DeviceStates, watermark
   }
   return {
     inbox,
+    isBehind: (device) => parts.behind.has(device),
+    sent(row) {
+      const track = parts.views.get(row.device)?.track
+      // All below it was read or sent: `isBehind` says when not.
+      if (track !== undefined) noteRead(track, track.last, [row])
+    },
     save: () => saveAll(parts),
     stop() {
       clearInterval(timer)

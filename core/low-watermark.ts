@@ -1,77 +1,60 @@
 /**
- * How far everybody may read (D3): rows at or below the least watermark of all shards are all written, and nothing will
+ * How far everybody may read (D3): rows at or below the low watermark of all shards are all written, and nothing will
  * be numbered below it. Inboxes are read up to it and no further, so positions come in order whatever shard lags
- * (docs/adr/0016).
+ * (docs/adr/0016). It is heard, in one order with the wakes, when any process publishes it: workers do when an entry is
+ * done. Who waits longer than that publishes it too.
  */
 import type { EntryLog } from './ports.ts'
 
 export interface LowWatermark {
-  /** As it was learnt last; only rises. */
+  /** As it was heard last; only rises. */
   value(): number
-  /** Asks the store. Calls side by side share one asking that began after all of them. */
-  refresh(): Promise<number>
+  /** It was published, by whomever. */
+  hear(watermark: number): void
   /** Calls back, once, when rows up to `seq` can be read. Bounded by the devices of the node: one each is enough. */
   onceReadable(seq: number, call: () => void): void
   stop(): void
 }
 
-/** While somebody waits, the store is asked so often. */
-const ASK_EVERY_MS = 4
-const ASK_AGAIN_MS = 200
+/** Somebody waits: if nobody else publishes it within this time, this process does. */
+const QUIET_MS = 20
+const AGAIN_MS = 200
+/** Appends of this node number above what it has seen (D3), also when nobody waits. */
 const REGULAR_MS = 1_000
 
-export function createLowWatermark(entries: EntryLog, shards: number): LowWatermark {
+export function createLowWatermark(entries: Pick<EntryLog, 'publish'>): LowWatermark {
   let known = 0
+  let heardMs = 0
   let isStopped = false
-  let asking: Promise<number> | undefined
-  let next: Promise<number> | undefined
   let waiting: { readonly seq: number; readonly call: () => void }[] = []
   let timer: NodeJS.Timeout | undefined
-
-  async function ask(): Promise<number> {
-    const all = await Promise.all(Array.from({ length: shards }, (_, shard) => entries.publish(shard)))
-    known = Math.max(known, Math.min(...all))
-    const due = waiting.filter(({ seq }) => seq <= known)
-    if (due.length > 0) waiting = waiting.filter(({ seq }) => seq > known)
-    for (const { call } of due) call()
-    return known
-  }
-
-  function refresh(): Promise<number> {
-    if (asking === undefined) {
-      asking = ask().finally(() => {
-        asking = undefined
-      })
-      return asking
-    }
-    // What was appended after the asking began is not in its answer.
-    next ??= asking
-      .catch(() => undefined)
-      .then(() => {
-        next = undefined
-        return refresh()
-      })
-    return next
-  }
 
   function look(afterMs: number): void {
     if (timer !== undefined || isStopped || waiting.length === 0) return
     timer = setTimeout(() => {
       timer = undefined
-      refresh().then(
-        () => look(ASK_EVERY_MS),
-        () => look(ASK_AGAIN_MS),
+      if (performance.now() - heardMs < QUIET_MS) return look(QUIET_MS)
+      entries.publish().then(
+        () => look(QUIET_MS),
+        () => look(AGAIN_MS),
       )
     }, afterMs)
   }
 
-  // Appends of this node number above what it has seen (D3), also when nobody waits.
-  const regular = setInterval(() => void refresh().catch(() => undefined), REGULAR_MS)
+  const regular = setInterval(() => void entries.publish().catch(() => undefined), REGULAR_MS)
   regular.unref()
 
   return {
     value: () => known,
-    refresh,
+    hear(watermark) {
+      heardMs = performance.now()
+      if (watermark <= known) return
+      known = watermark
+      const due = waiting.filter(({ seq }) => seq <= known)
+      if (due.length === 0) return
+      waiting = waiting.filter(({ seq }) => seq > known)
+      for (const { call } of due) call()
+    },
     onceReadable(seq, call) {
       if (seq <= known) return call()
       waiting.push({ seq, call })

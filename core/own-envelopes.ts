@@ -104,6 +104,6 @@ export function newReceipt(said: Partial<Receipt>): Receipt {
 export async function appendOwn(ports: Ports, envelopes: readonly Envelope[]): Promise<void> {
   await Promise.all([...byShard(envelopes)].map(([shard, batch]) => ports.intake.append(shard, batch)))
   for (const { rows } of envelopes) {
-    for (const row of rows) if (!ports.claims.wake(row.device, row)) row.source = undefined
+    for (const row of rows) if (ports.claims.wake(row.device, row) === 'away') row.source = undefined
   }
 }

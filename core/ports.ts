@@ -13,6 +13,7 @@ export {
   type Entry,
   type EntryLog,
   type InboxRows,
+  type RowCounts,
   StoreDownFault,
   type Turns,
   type Wakes,
@@ -190,13 +191,17 @@ export interface Claims {
   known(device: string, epoch: number): Promise<void>
   /** Gives the claim back if it still has this epoch. */
   release(device: string, epoch: number): void
-  /** Wakes the device's connection with a row that is durable. False when no connection is claimed. */
-  wake(device: string, row: Row): boolean
+  /** Wakes the device's connection with a row that is durable. */
+  wake(device: string, row: Row): Woken
   /** Ends the device's connection, e.g. because its token was revoked. */
   evict(device: string, reason: DisconnectReason): void
 }
+/** Nobody has claimed the device; its connection was woken and reads; the row was sent from the bytes it carries. */
+export type Woken = 'away' | 'woken' | 'sent'
+
 export interface ClaimHolder {
-  onWake(row: Row): void
+  /** True when the row was sent: it must not be read again. */
+  onWake(row: Row): boolean
   onLost(reason: DisconnectReason): void
 }
 

@@ -58,3 +58,16 @@ export interface InboxState {
   /** Waiting request records, oldest first, at most waitingRecordsMax. */
   readonly records: readonly RequestRecord[]
 }
+
+/** Something may be in the device's inbox: read it. */
+export const unknownRow = (device: string): Row => ({
+  device,
+  seq: 0,
+  sub: 0,
+  kind: ROW_FRAME,
+  peer: '',
+  expiresMs: 0,
+  source: undefined,
+  start: 0,
+  end: 0,
+})

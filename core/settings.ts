@@ -37,6 +37,14 @@ export const settingRows = {
     fallback: '8883',
     about: 'Port of MQTT over TLS, when TLS_CERT is set.',
   },
+  proxyProtocol: {
+    env: 'PROXY_PROTOCOL',
+    type: 'flag',
+    fallback: 'no',
+    about:
+      'yes: MQTT connections, also over TLS, begin with a PROXY header (version 2). Only a trusted balancer may ' +
+      'reach these ports then: whoever does says any address.',
+  },
   tlsCert: {
     env: 'TLS_CERT',
     type: 'text',
@@ -55,6 +63,12 @@ export const settingRows = {
     type: 'port',
     fallback: '8080',
     about: 'Port of HTTP and of MQTT over WebSocket (/v1/ws).',
+  },
+  httpProxyProtocol: {
+    env: 'HTTP_PROXY_PROTOCOL',
+    type: 'flag',
+    fallback: 'no',
+    about: 'The same for HTTP and MQTT over WebSocket: probes and scrapers have to go through the balancer, too.',
   },
   httpOrigins: {
     env: 'HTTP_ORIGINS',
@@ -147,6 +161,30 @@ export const settingRows = {
     fallback: String(limits.connectionsPerAddressMax),
     about: 'Connections of one address.',
   },
+  handshakesMax: {
+    env: 'HANDSHAKES_MAX',
+    type: 'count',
+    fallback: String(limits.handshakesMax),
+    about: 'Connections of this process between accept and an open inbox; beyond, they are closed and come again.',
+  },
+  handshakesPerAddressMax: {
+    env: 'HANDSHAKES_PER_ADDRESS_MAX',
+    type: 'count',
+    fallback: String(limits.handshakesPerAddressMax),
+    about: 'Connections of one address between accept and CONNACK.',
+  },
+  drainTimeoutMs: {
+    env: 'DRAIN_TIMEOUT_MS',
+    type: 'count',
+    fallback: String(limits.drainTimeoutMs),
+    about: 'From SIGTERM to the end of the process; give the supervisor some seconds more.',
+  },
+  drainSliceConnectionsMax: {
+    env: 'DRAIN_SLICE_CONNECTIONS_MAX',
+    type: 'count',
+    fallback: String(limits.drainSliceConnectionsMax),
+    about: 'Connections that end at one time when this process stops.',
+  },
   redisUrl: {
     env: 'REDIS_URL',
     type: 'secret',
@@ -166,6 +204,12 @@ export const settingRows = {
     fallback: '',
     about: 'postgres://user:password@host:port/name of the cluster profile.',
   },
+  databaseMayForget: {
+    env: 'DATABASE_MAY_FORGET',
+    type: 'flag',
+    fallback: 'no',
+    about: 'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
+  },
   cassandraContactPoints: {
     env: 'CASSANDRA_CONTACT_POINTS',
     type: 'text',
@@ -184,6 +228,12 @@ export const settingRows = {
     fallback: 'heliograph',
     about: 'Keyspace of Cassandra; it is made when it is not there.',
   },
+  cassandraMigrate: {
+    env: 'CASSANDRA_MIGRATE',
+    type: 'flag',
+    fallback: 'yes',
+    about: 'no: tables are not made or changed at start, which is refused when they are not as needed.',
+  },
   cassandraReplicas: {
     env: 'CASSANDRA_REPLICAS',
     type: 'count',
@@ -195,6 +245,13 @@ export const settingRows = {
     type: 'count',
     fallback: '8',
     about: 'Shards of the intake of the cluster profile; fixed at the first start.',
+  },
+  shardBacklogMax: {
+    env: 'INTAKE_SHARD_BACKLOG_MAX',
+    type: 'count',
+    fallback: '20000',
+    about:
+      'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
   },
   workersInline: {
     env: 'WORKERS_INLINE',

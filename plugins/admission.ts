@@ -1,6 +1,7 @@
 /**
  * May this socket, this CONNECT come in at all? Counted and decided synchronously, before anything is allocated for
- * it: frame and connection caps, half-open caps, connect rate of a device (flapping), id, will and keepalive rules.
+ * it: connection caps, handshake caps, connect rate of a device (flapping), id, will and keepalive rules. A handshake
+ * lasts until the device's inbox is open, so that the cap also bounds what the stores are asked at one time.
  */
 import type { Clock } from '../core/ports.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
@@ -18,7 +19,7 @@ export interface Rejection {
 
 interface Address {
   connections: number
-  halfOpen: number
+  handshakes: number
 }
 interface Attempts {
   count: number
@@ -28,13 +29,30 @@ interface Attempts {
 
 /** Ticket of one socket: what it counts for. */
 export interface Ticket {
-  readonly address: string
-  isHalfOpen: boolean
+  /** Undefined: not known yet. */
+  address: string | undefined
+  /** Counts among the connections of the node and of its address. */
+  isInside: boolean
+  /** Counts among the handshakes of its address, until CONNACK. */
+  isConnecting: boolean
+  /** Counts among those of the node, until its inbox is open. */
+  isOpening: boolean
+  /** It has its turn at the stores. */
+  hasTurn: boolean
+}
+
+export interface AdmissionCaps {
+  readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  readonly handshakesMax: number
+  readonly handshakesPerAddressMax: number
 }
 
 export interface Admission {
-  /** A socket was accepted. Reserves its places synchronously. */
-  enter(address: string): Ticket | Rejection
+  /** A socket was accepted. Reserves its place synchronously; whoever gets a ticket has to leave with it. */
+  begin(): Ticket | Rejection
+  /** It is known whose it is. A rejected one has to leave. */
+  enter(ticket: Ticket, address: string): Rejection | undefined
   /** Its CONNECT was read. `device`: the client id, checked. */
   judge(connect: Connect): Rejection | undefined
   /**
@@ -42,8 +60,15 @@ export interface Admission {
    * device.
    */
   judgeRate(device: string): Rejection | undefined
-  /** CONNECT is done. */
+  /**
+   * Resolves when it may ask the stores: at most openingsMax do at one time, the others wait in the order in which they
+   * came. Undefined: at once.
+   */
+  turn(ticket: Ticket): Promise<void> | undefined
+  /** CONNACK is sent. */
   established(ticket: Ticket): void
+  /** Its inbox is open: the handshake is over. */
+  opened(ticket: Ticket): void
   leave(ticket: Ticket): void
 }
 
@@ -62,16 +87,10 @@ function judgeDevice(connect: Connect): Rejection | undefined {
   return undefined
 }
 
-export function createAdmission(
-  now: Clock,
-  caps: { connectionsMax: number; connectionsPerAddressMax: number },
-): Admission {
-  const addresses = new Map<string, Address>()
+/** Counts the connects of devices: true for one too many, and while it is banned for it. */
+function watchFlapping(now: Clock): (device: string) => boolean {
   const attempts = new Map<string, Attempts>()
-  let connections = 0
-  let halfOpen = 0
-
-  function isFlapping(device: string): boolean {
+  return (device) => {
     const at = now()
     let known = attempts.get(device)
     if (known === undefined) {
@@ -88,20 +107,53 @@ export function createAdmission(
     known.bannedUntilMs = at + limits.flappingBanMs
     return true
   }
+}
+
+export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
+  const addresses = new Map<string, Address>()
+  const isFlapping = watchFlapping(now)
+  let connections = 0
+  let handshakes = 0
+  let openings = 0
+  /** In their order; at most handshakesMax. */
+  const waiting = new Map<Ticket, () => void>()
+
+  function giveTurn(ticket: Ticket): void {
+    ticket.hasTurn = true
+    openings++
+  }
+  /** Whoever had a turn passes it on. */
+  function passTurn(ticket: Ticket): void {
+    waiting.delete(ticket)
+    if (!ticket.hasTurn) return
+    ticket.hasTurn = false
+    openings--
+    for (const [next, begin] of waiting) {
+      waiting.delete(next)
+      giveTurn(next)
+      return begin()
+    }
+  }
 
   return {
-    enter(address) {
-      const known = addresses.get(address) ?? { connections: 0, halfOpen: 0 }
+    begin() {
+      if (handshakes >= caps.handshakesMax) return reject(0, 'too_many_handshakes')
+      handshakes++
+      return { address: undefined, isInside: false, isConnecting: false, isOpening: true, hasTurn: false }
+    },
+    enter(ticket, address) {
+      const known = addresses.get(address) ?? { connections: 0, handshakes: 0 }
       if (connections >= caps.connectionsMax) return reject(CONNACK_UNAVAILABLE, 'too_many_connections')
-      if (halfOpen >= limits.halfOpenMax) return reject(0, 'too_many_half_open')
-      if (known.halfOpen >= limits.halfOpenPerAddressMax) return reject(0, 'too_many_half_open')
+      if (known.handshakes >= caps.handshakesPerAddressMax) return reject(0, 'too_many_handshakes')
       if (known.connections >= caps.connectionsPerAddressMax) return reject(0, 'too_many_of_address')
       known.connections++
-      known.halfOpen++
+      known.handshakes++
       connections++
-      halfOpen++
       addresses.set(address, known)
-      return { address, isHalfOpen: true }
+      ticket.address = address
+      ticket.isInside = true
+      ticket.isConnecting = true
+      return undefined
     },
     judge(connect) {
       if (connect.keepaliveS === 0 || connect.keepaliveS > limits.keepaliveSMax) {
@@ -112,18 +164,31 @@ export function createAdmission(
       return connect.will === undefined ? undefined : reject(CONNACK_FORBIDDEN, 'bad_will')
     },
     judgeRate: (device) => (isFlapping(device) ? reject(CONNACK_FORBIDDEN, 'flapping') : undefined),
+    turn(ticket) {
+      if (openings < limits.openingsMax) return void giveTurn(ticket)
+      return new Promise((resolve) => void waiting.set(ticket, resolve))
+    },
     established(ticket) {
-      if (!ticket.isHalfOpen) return
-      ticket.isHalfOpen = false
-      halfOpen--
-      const known = addresses.get(ticket.address)
-      if (known !== undefined) known.halfOpen--
+      if (!ticket.isConnecting) return
+      ticket.isConnecting = false
+      const known = addresses.get(ticket.address as string)
+      if (known !== undefined) known.handshakes--
+    },
+    opened(ticket) {
+      if (!ticket.isOpening) return
+      ticket.isOpening = false
+      handshakes--
+      passTurn(ticket)
     },
     leave(ticket) {
+      this.opened(ticket)
+      if (!ticket.isInside) return
       this.established(ticket)
+      ticket.isInside = false
       connections--
-      const known = addresses.get(ticket.address)
-      if (known !== undefined && --known.connections === 0) addresses.delete(ticket.address)
+      const address = ticket.address as string
+      const known = addresses.get(address)
+      if (known !== undefined && --known.connections === 0) addresses.delete(address)
     },
   }
 }

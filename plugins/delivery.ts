@@ -11,10 +11,8 @@ import { limits } from '../topics/limits.ts'
 import type { Connection, InFlight, Pump, PumpState } from './connection.ts'
 import { writeFrame, writeStored } from './outbound.ts'
 import { expireRow, flushReceipts, noteMark, type Receipts, takeMarkRow } from './receipts.ts'
+import { storeRetryMs } from './timeouts.ts'
 import { enterWindow, type Flow, hasRoom, isWindowFull, openSlot } from './window.ts'
-
-/** Between tries to read an inbox of a store that does not answer. */
-const READ_AGAIN_MS = 500
 
 export interface Delivery {
   readonly flow: Flow
@@ -34,16 +32,25 @@ export function stopPump(connection: Connection): void {
   if (connection.pump !== undefined) connection.pump.state = 'stopped'
 }
 
-/** A row for this device is durable. Droppable. */
-export function wakePump(delivery: Delivery, connection: Connection, row: Row): void {
+/** A row for this device is durable. Droppable. True when it was sent. */
+export function wakePump(delivery: Delivery, connection: Connection, row: Row): boolean {
   const pump = connection.pump
-  if (pump === undefined || pump.state === 'stopped') return
-  const fits = pump.base !== 0 && row.seq > pump.cursorSeq && row.source !== undefined
-  if (pump.state === 'live' && fits && hasRoom(delivery.flow, connection)) {
-    send(delivery, connection, row)
-  } else if (pump.state === 'live') {
-    read(delivery, connection)
-  } else pump.again = true
+  if (pump === undefined || pump.state === 'stopped') return false
+  if (pump.state !== 'live') {
+    pump.again = true
+    return false
+  }
+  if (pump.base !== 0 && row.source !== undefined) {
+    // Positions are read in order: two workers may have written it, and both said so.
+    const isAbove = row.seq > pump.cursorSeq || (row.seq === pump.cursorSeq && row.sub > pump.cursorSub)
+    if (!isAbove) return false
+    if (hasRoom(delivery.flow, connection)) {
+      send(delivery, connection, row)
+      return true
+    }
+  }
+  read(delivery, connection)
+  return false
 }
 
 function send(delivery: Delivery, connection: Connection, row: Row): void {
@@ -70,21 +77,27 @@ export function read(delivery: Delivery, connection: Connection): void {
   }
   pump.state = 'reading'
   readPages(delivery, connection).catch((error: Error) => {
+    // The store says itself that it is away, once: not for every connection, again and again.
+    if (error instanceof StoreDownFault) return readLater(delivery, connection)
     delivery.flow.ports.log.error({ device: connection.device, error: error.message }, 'reading an inbox failed')
-    if (!connection.isOpen) return
-    if (error instanceof StoreDownFault) readLater(delivery, connection)
-    else connection.wire.end('storage_unavailable')
+    if (connection.isOpen) connection.wire.end('storage_unavailable')
   })
 }
+
+/** Connections that read again in a moment: one timer each, however often they are woken. */
+const later = new WeakSet<Connection>()
 
 /** A store that is away ends no connection (D5): its inbox is read when the store is back. */
 function readLater(delivery: Delivery, connection: Connection): void {
   const pump = connection.pump as Pump
-  if (pump.state === 'stopped') return
+  if (!connection.isOpen || pump.state === 'stopped') return
   pump.state = 'live'
+  if (later.has(connection)) return
+  later.add(connection)
   setTimeout(() => {
+    later.delete(connection)
     if (connection.isOpen && pump.state === 'live') read(delivery, connection)
-  }, READ_AGAIN_MS).unref()
+  }, storeRetryMs()).unref()
 }
 
 async function readPages(delivery: Delivery, connection: Connection): Promise<void> {

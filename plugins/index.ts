@@ -7,7 +7,7 @@ import type { Mark, Ports, Principal, Row } from '../core/ports.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Connect } from '../topics/frames.ts'
 import { inboxTopicOf, ownPrefix } from '../topics/topic.ts'
-import { type Admission, createAdmission } from './admission.ts'
+import { type Admission, type AdmissionCaps, createAdmission } from './admission.ts'
 import { authenticate, type Login } from './authenticate.ts'
 import { authorizePublish, filterOf, judgeTopic } from './authorize.ts'
 import type { Connection, Wire } from './connection.ts'
@@ -20,10 +20,8 @@ import { onRequest } from './requests.ts'
 import type { Timeouts } from './timeouts.ts'
 import { createPump, type Flow, sentSeqOf } from './window.ts'
 
-export interface PluginSettings {
+export interface PluginSettings extends AdmissionCaps {
   readonly windowRows: number
-  readonly connectionsMax: number
-  readonly connectionsPerAddressMax: number
   /** SHA-256 of the observer's password. */
   readonly observerHash: Uint8Array
   readonly timeouts: Timeouts

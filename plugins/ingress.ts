@@ -185,7 +185,7 @@ function appendBatch(ingress: Ingress): void {
 }
 
 function wake(ingress: Ingress, envelope: Envelope): void {
-  for (const row of envelope.rows) if (!ingress.ports.claims.wake(row.device, row)) row.source = undefined
+  for (const row of envelope.rows) if (ingress.ports.claims.wake(row.device, row) === 'away') row.source = undefined
   envelope.rows = NO_ROWS
 }
 

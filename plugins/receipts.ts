@@ -21,15 +21,14 @@ const MARKS_PER_APPEND_MAX = 2_000
 interface Lingering {
   mark: Mark
   count: number
-  isQueued: boolean
 }
 
 export interface Receipts {
   readonly ports: Ports
   /** By key of user and peer. */
   readonly lingering: Map<string, Lingering>
-  /** By the same key: how far a mark says that is being appended. */
-  readonly appending: Map<string, number>
+  /** The same keys: one mark of a conversation at a time, else a lower one may come behind a higher one. */
+  readonly appending: Set<string>
   readonly marksDue: DueQueue<string>
   readonly framesDue: DueQueue<Connection>
   soon: Set<Connection>
@@ -42,7 +41,7 @@ export function createReceipts(flow: Flow): Receipts {
   const receipts: Receipts = {
     ports: flow.ports,
     lingering: new Map(),
-    appending: new Map(),
+    appending: new Set(),
     marksDue: createDueQueue(MARK_LINGER_MS, MARKS_PER_APPEND_MAX, (keys) => appendMarks(receipts, keys)),
     framesDue: createDueQueue(limits.receiptLingerMs, MARKS_PER_APPEND_MAX, (due) => {
       for (const connection of due) flushDue(receipts, connection)
@@ -60,10 +59,10 @@ export function createReceipts(flow: Flow): Receipts {
  * linger.
  */
 export function noteMark(receipts: Receipts, mark: Mark): void {
-  const key = mark.by + mark.peer
+  const key = markKey(mark)
   const known = receipts.lingering.get(key)
   if (known === undefined) {
-    receipts.lingering.set(key, { mark, count: 1, isQueued: true })
+    receipts.lingering.set(key, { mark, count: 1 })
     receipts.marksDue.add(key)
     return
   }
@@ -76,36 +75,38 @@ function appendMarks(receipts: Receipts, keys: string[]): void {
   const marks: Mark[] = []
   for (const key of keys) {
     const known = receipts.lingering.get(key)
-    if (known === undefined) continue
+    // It waits for the one before, which calls it up.
+    if (known === undefined || receipts.appending.has(key)) continue
     receipts.lingering.delete(key)
+    receipts.appending.add(key)
     marks.push(known.mark)
   }
   if (marks.length > 0) void makeMarks(receipts, marks)
 }
 
+const markKey = ({ by, peer }: Mark): string => by + peer
+
 async function makeMarks(receipts: Receipts, marks: Mark[]): Promise<void> {
-  const { appending } = receipts
+  const { appending, ports } = receipts
   const envelopes: Envelope[] = []
-  const news: Mark[] = []
   try {
     for (const mark of marks) {
-      // Per user, never per device (WIRE rule 6): what another device of the user already said, or is about to say, is
-      // not said again, nor less than it (P7).
-      const said = await receipts.ports.inbox.markOf(mark.by, mark.peer)
-      const key = mark.by + mark.peer
-      if (mark.upTo <= Math.max(said, appending.get(key) ?? 0)) continue
-      appending.set(key, mark.upTo)
-      news.push(mark)
-      const account = await receipts.ports.directory.account(userOfKey(mark.peer))
-      const { shards } = receipts.ports.intake
-      envelopes.push(receiptEnvelope(shards, mark, account?.devices ?? [], { delivered: mark.upTo }, mark))
+      // Per user, never per device (WIRE rule 6): what another device of the user already said is not said again, nor
+      // less than it (P7).
+      if (mark.upTo <= (await ports.inbox.markOf(mark.by, mark.peer))) continue
+      const account = await ports.directory.account(userOfKey(mark.peer))
+      const devices = account?.devices ?? []
+      envelopes.push(receiptEnvelope(ports.intake.shards, mark, devices, { delivered: mark.upTo }, mark))
     }
-    if (envelopes.length > 0) await appendOwn(receipts.ports, envelopes)
+    if (envelopes.length > 0) await appendOwn(ports, envelopes)
   } catch {
     // Still pending in the store: tried again until the store takes it (or at the next start).
     for (const mark of marks) noteMark(receipts, mark)
   } finally {
-    for (const { by, peer, upTo } of news) if (appending.get(by + peer) === upTo) appending.delete(by + peer)
+    for (const mark of marks) {
+      appending.delete(markKey(mark))
+      if (receipts.lingering.has(markKey(mark))) receipts.marksDue.add(markKey(mark))
+    }
   }
 }
 

@@ -15,3 +15,8 @@ export const timeouts: Timeouts = {
   authenticateMs: limits.authenticateTimeoutMs,
   refusedHoldMs: limits.refusedHoldMs,
 }
+
+/** Between tries of a store that does not answer: most of them are apart, so that it is not met by all at once. */
+const STORE_RETRY_MS = 500
+
+export const storeRetryMs = (): number => STORE_RETRY_MS * (0.5 + Math.random())

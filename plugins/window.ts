@@ -3,10 +3,12 @@
  * connection's slot, so that they never repeat between neighbouring connections. Bounded: window rows, and the
  * socket's buffer.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Metrics } from '../core/metrics.ts'
-import type { InboxState, Ports, Row } from '../core/ports.ts'
+import { type InboxState, type Ports, type Row, StoreDownFault } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import type { Connection, Pump, ReceiptsFrame } from './connection.ts'
+import { storeRetryMs } from './timeouts.ts'
 
 /** What the sending plugins share. */
 export interface Flow {
@@ -76,19 +78,28 @@ export function enterWindow(flow: Flow, pump: Pump, what: Row | ReceiptsFrame): 
   return id
 }
 
-/** The connection has a slot: its packet ids differ from those of the connections before it (B2). */
+/**
+ * The connection has a slot: its packet ids differ from those of the connections before it (B2). A store that is away
+ * ends no connection (D5): it is asked again until it is back, and a slot that was taken unheard is passed over.
+ */
 export async function openSlot(flow: Flow, connection: Connection): Promise<boolean> {
   const pump = connection.pump as Pump
   if (pump.base !== 0) return true
-  pump.state = 'opening'
-  try {
+  while (connection.isOpen) {
+    pump.state = 'opening'
     pump.slot ??= flow.ports.inbox.advanceSlot(connection.device)
-    pump.base = 1 + (await pump.slot) * limits.windowRowsMax
+    const asked = pump.slot
+    try {
+      pump.base = 1 + (await asked) * limits.windowRowsMax
+    } catch (error) {
+      if (pump.slot === asked) pump.slot = undefined
+      if (error instanceof StoreDownFault) await sleep(storeRetryMs(), undefined, { ref: false })
+      else if (connection.isOpen) connection.wire.end('storage_unavailable')
+      continue
+    }
     return connection.isOpen
-  } catch {
-    if (connection.isOpen) connection.wire.end('storage_unavailable')
-    return false
   }
+  return false
 }
 
 /** Highest position that was written to this connection. */

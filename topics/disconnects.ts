@@ -17,7 +17,8 @@ function row(reconnect: DisconnectRow['reconnect'], about: string): DisconnectRo
 /** The catalogue: name → row. Names are metric labels and do not change their meaning. */
 export const disconnects = {
   // Before the device is known.
-  connect_timeout: row('later', 'No whole CONNECT within the time allowed.'),
+  bad_proxy_header: row('never', 'PROXY_PROTOCOL=yes, and no PROXY header of version 2, a wrong one, or one too long.'),
+  connect_timeout: row('later', 'No whole CONNECT, or PROXY header, within the time allowed.'),
   not_connect: row('never', 'The first packet was not CONNECT.'),
   protocol_version: row('never', 'Not MQTT 3.1.1; CONNACK 1.'),
   bad_client_id: row('never', 'Client id empty, not a device id, or not the user name; CONNACK 2.'),
@@ -26,8 +27,8 @@ export const disconnects = {
   bad_credentials: row('never', 'Token wrong, unknown or revoked; CONNACK 4.'),
   authenticate_timeout: row('later', 'The directory did not answer in time; CONNACK 3.'),
   flapping: row('later', 'Too many CONNECTs of this device in a minute; CONNACK 5 until the ban ends.'),
-  too_many_connections: row('later', 'The node has as many connections as it can hold; CONNACK 3.'),
-  too_many_half_open: row('later', 'Too many connections have not finished CONNECT.'),
+  too_many_connections: row('later', 'The node has as many connections as it can hold; CONNACK 3, none over TLS.'),
+  too_many_handshakes: row('later', 'Too many connections of the node, or of one address, are being made.'),
   too_many_of_address: row('later', 'Too many connections of one address.'),
   // What the device sent.
   frame_too_large: row('never', 'A packet is longer than the limit of its time.'),

@@ -40,8 +40,10 @@ export const limitTable = {
   // Connecting.
   connectTimeoutMs: limit(5_000, 'From the accepted socket to a whole CONNECT.'),
   authenticateTimeoutMs: limit(5_000, 'For the directory to say who a token belongs to.'),
-  halfOpenPerAddressMax: limit(256, 'Connections of one address that have not finished CONNECT.'),
-  halfOpenMax: limit(4_096, 'Connections of all addresses that have not finished CONNECT.'),
+  proxyHeaderBytesMax: limit(1_024, 'PROXY header of a load balancer, its fixed part included.'),
+  handshakesPerAddressMax: limit(256, 'Connections of one address between accept and CONNACK.'),
+  handshakesMax: limit(4_096, 'Connections of a node between accept and an open inbox, TLS included.'),
+  openingsMax: limit(512, 'Of these, those for which stores are asked at one time; the others wait for their turn.'),
   connectionsPerAddressMax: limit(16_384, 'Connections of one address.'),
   connectionsMax: limit(100_000, 'Connections of a node.'),
   connectsPerDevicePerMinuteMax: limit(
@@ -50,7 +52,9 @@ export const limitTable = {
   ),
   flappingBanMs: limit(MINUTE_MS, 'How long a flapping device is refused.'),
   keepaliveSMax: limit(1_200, 'Keepalive of CONNECT; 0 is refused.'),
-  drainTimeoutMs: limit(15_000, 'From SIGTERM to the end of the last connection.'),
+  drainTimeoutMs: limit(15_000, 'From SIGTERM to the end of the process.'),
+  drainSliceConnectionsMax: limit(100, 'Connections that a stopping node ends at one time.'),
+  drainSliceEveryMs: limit(50, 'Mean time from one such slice to the next; half of it to one and a half.'),
   revokeDelayMsMax: limit(5_000, 'From a revocation to the end of the live connection.'),
 
   // One connection.
@@ -166,7 +170,8 @@ export function assertRelations(of: { readonly [name in LimitName]: number }): v
     [of.willBytesMax + of.topicBytesMax < of.frameBeforeConnectBytesMax, 'a will fits into CONNECT'],
     [of.tokenBytesMax < of.frameBeforeConnectBytesMax, 'a token fits into CONNECT'],
     [of.handleCharsMin >= 1 && of.handleCharsMin <= of.handleCharsMax, 'some handle exists'],
-    [of.halfOpenPerAddressMax <= of.halfOpenMax, 'one address cannot have more than all'],
+    [of.handshakesPerAddressMax <= of.handshakesMax, 'one address cannot have more than all'],
+    [of.openingsMax <= of.handshakesMax, 'who is asked for has a place'],
     [of.connectionsPerAddressMax <= of.connectionsMax, 'one address cannot have more than all'],
     [of.windowRows <= of.windowRowsMax, 'the default window is allowed'],
     [of.windowRowsMax * of.packetIdSlots <= 65_535, 'packet ids have 16 bits and 0 is not one'],

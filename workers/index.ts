@@ -1,9 +1,13 @@
 /**
  * The jobs of the embedded profile, each with its period: plain functions (job, ports), run one after the other here.
  */
-import type { Ports, Turns } from '../core/ports.ts'
+import type { Log, Ports, Row, Turns } from '../core/ports.ts'
+import { type CountPorts, createRowCounter, lookAtFull, type SeenCursors } from './count.ts'
 import { retain, WALK_BEGIN } from './retention.ts'
 import { type StoragePorts, takeTurn } from './storage.ts'
+
+const COUNT_EVERY_MS = 1_000
+const LOOK_AT_FULL_EVERY_MS = 2_000
 
 interface Job {
   readonly name: string
@@ -30,15 +34,15 @@ const jobs: readonly Job[] = [
  * first.
  */
 export function startWorkers(ports: Ports): () => Promise<void> {
-  const stops = jobs.map((job) => every(job, job.start(ports), ports))
+  const stops = jobs.map((job) => every(job.name, job.everyMs, job.start(ports), ports.log))
   return async () => void (await Promise.all(stops.map((stop) => stop())))
 }
 
-function every({ name, everyMs }: Job, run: () => Promise<void>, ports: Ports): () => Promise<void> {
+function every(name: string, everyMs: number, run: () => Promise<void>, log: Log): () => Promise<void> {
   let running: Promise<void> | undefined
   const timer = setInterval(() => {
     running ??= run()
-      .catch((error: Error) => ports.log.warn({ job: name, error: error.message }, 'a job failed; it is tried again'))
+      .catch((error: Error) => log.warn({ job: name, error: error.message }, 'a job failed; it is tried again'))
       .finally(() => {
         running = undefined
       })
@@ -50,15 +54,28 @@ function every({ name, everyMs }: Job, run: () => Promise<void>, ports: Ports): 
   }
 }
 
+type TurnPorts = Omit<StoragePorts, 'written'> & CountPorts & { readonly turns: Turns }
+
 /** Takes turns of shards (D2). Gives how to stop: a turn under way ends after its step, and is taken by others. */
-export function startTurns(storage: StoragePorts & { readonly turns: Turns }): () => Promise<void> {
+export function startTurns(storage: TurnPorts): () => Promise<void> {
+  const counter = createRowCounter(storage)
+  const seen: SeenCursors = new Map()
+  const written = (rows: readonly Row[]): void => {
+    for (const { device } of rows) counter.note(device)
+  }
   let isStopping = false
   const stop = storage.turns.work(
-    (shard) => takeTurn(storage, shard, () => isStopping),
+    (shard) => takeTurn({ ...storage, written }, shard, () => isStopping),
     async (shard) => (await storage.entries.backlog(shard)) > 0,
   )
+  const stops = [
+    every('count', COUNT_EVERY_MS, counter.flush, storage.log),
+    every('full', LOOK_AT_FULL_EVERY_MS, () => lookAtFull(storage, seen), storage.log),
+  ]
   return async () => {
     isStopping = true
     await stop()
+    await Promise.all(stops.map((each) => each()))
+    await counter.flush().catch(() => undefined)
   }
 }

@@ -23,13 +23,19 @@ export interface StoragePorts {
   readonly wakes: Wakes
   readonly deadLetters: DeadLetters
   readonly log: Log
+  /** Rows are written and their devices woken, but for those that are connected nowhere. May come again. Quick. */
+  written(rows: readonly Row[], absent: readonly string[]): void
 }
 
 const ENTRIES_PER_STEP = 64
 const TURN_MS_MAX = 2_000
 /** An empty shard is looked at so often more before its turn ends: under load the next entry is on its way. */
-const LOOKS_WHEN_EMPTY = 5
-const LOOK_EVERY_MS = 8
+const TICKS_WHEN_EMPTY = 10
+/**
+ * Steps begin at multiples of this time: those of all shards at once, so that what they ask of the stores travels
+ * together, and what was appended meanwhile is taken together. A full step is followed by the next at once.
+ */
+const TICK_MS = 5
 /** From this attempt on an entry is taken envelope by envelope. */
 const ATTEMPT_APART = 3
 
@@ -90,11 +96,17 @@ async function applyEntries(ports: StoragePorts, shard: number, entries: readonl
   }
 }
 
-/** One step. Gives how many entries are done. */
-async function step(ports: StoragePorts, shard: number): Promise<number> {
-  let entries = await ports.entries.read(shard, ENTRIES_PER_STEP)
+interface Step {
+  readonly entries: number
+  /** The last entry that is done. */
+  readonly done: string | undefined
+}
+
+/** One step, behind the entry that the one before has done. */
+async function step(ports: StoragePorts, shard: number, after: string | undefined): Promise<Step> {
+  let entries = await ports.entries.read(shard, ENTRIES_PER_STEP, after)
   const [first] = entries
-  if (first === undefined) return 0
+  if (first === undefined) return { entries: 0, done: after }
   let rows: Row[]
   try {
     rows = await applyEntries(ports, shard, entries)
@@ -104,20 +116,26 @@ async function step(ports: StoragePorts, shard: number): Promise<number> {
     entries = [first]
     rows = await applyEntries(ports, shard, entries)
   }
-  const woken = new Map<string, number>()
-  for (const { device, seq } of rows) woken.set(device, Math.max(woken.get(device) ?? 0, seq))
-  await ports.wakes.hand(woken)
-  await ports.entries.done(shard, (entries.at(-1) ?? first).id)
-  return entries.length
+  ports.written(rows, await ports.wakes.hand(rows))
+  const last = entries.at(-1) ?? first
+  await ports.entries.done(shard, last)
+  return { entries: entries.length, done: last.id }
+}
+
+function untilTick(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, TICK_MS - (performance.now() % TICK_MS)))
 }
 
 /** A turn. Resolves with whether more is left; rejects when a store does not answer: the shard's next turn goes on. */
 export async function takeTurn(ports: StoragePorts, shard: number, isStopping: () => boolean): Promise<boolean> {
   const untilMs = performance.now() + TURN_MS_MAX
-  for (let empty = 0; empty < LOOKS_WHEN_EMPTY; ) {
+  let done: string | undefined
+  for (let empty = 0; empty < TICKS_WHEN_EMPTY; ) {
     if (performance.now() > untilMs || isStopping()) return true
-    if ((await step(ports, shard)) > 0) empty = 0
-    else if (++empty < LOOKS_WHEN_EMPTY) await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+    const taken = await step(ports, shard, done)
+    done = taken.done
+    empty = taken.entries > 0 ? 0 : empty + 1
+    if (taken.entries < ENTRIES_PER_STEP) await untilTick()
   }
   await ports.entries.trim(shard)
   return (await ports.entries.backlog(shard)) > 0

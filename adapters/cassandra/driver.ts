@@ -37,6 +37,9 @@ export const cassandraLimits = {
   /** Between attempts to connect, and to a node that went away. */
   reconnectMsMin: 250,
   reconnectMsMax: 5_000,
+  /** Calls in a row that failed after all their tries: from then on they are refused at once, until a probe succeeds. */
+  failuresMax: 3,
+  probeEveryMs: 500,
 } as const
 export type CassandraLimits = { readonly [name in keyof typeof cassandraLimits]: number }
 
@@ -62,6 +65,34 @@ export function isPassing(error: unknown): boolean {
     error instanceof errors.BusyConnectionError ||
     (error as { isSocketError?: boolean }).isSocketError === true
   )
+}
+
+/** What nodes say of a table that somebody dropped or changed. */
+const WRONG_SCHEMA = /does not exist|unconfigured|undefined|unknown/i
+
+/**
+ * Does it say nothing of the statement that was refused? Beside what passes, that is a table that is gone and a right
+ * that was taken: rows must not be given up for it, they wait until somebody mends it.
+ */
+export function isOfStore(error: unknown): boolean {
+  if (isPassing(error)) return true
+  if (!(error instanceof errors.ResponseError)) return error instanceof errors.AuthenticationError
+  return error.code !== types.responseErrorCodes.invalid || WRONG_SCHEMA.test(error.message)
+}
+
+function innerErrorsOf(error: errors.NoHostAvailableError): Error[] {
+  return Object.values((error.innerErrors ?? {}) as Record<string, Error>)
+}
+
+/**
+ * Is a table or a right of ours gone? A statement that was prepared before is unknown to its node then, cannot be
+ * prepared again, and the driver says no more than that no node would do.
+ */
+export function isBroken(error: unknown): boolean {
+  if (!(error instanceof errors.NoHostAvailableError)) return !isPassing(error)
+  const isUnprepared = (each: Error) =>
+    each instanceof errors.ResponseError && each.code === types.responseErrorCodes.unprepared
+  return innerErrorsOf(error).some(isUnprepared)
 }
 
 /**
@@ -134,8 +165,9 @@ function createClient(settings: CassandraSettings, limits: CassandraLimits): Cli
 /** Why no node would do, when that is a wrong setting: the driver hides it among the nodes that it tried. */
 function wrongSetting(error: unknown): Error | undefined {
   if (!(error instanceof errors.NoHostAvailableError)) return undefined
-  const inner = Object.values((error.innerErrors ?? {}) as Record<string, Error>)
-  return inner.find((each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError)
+  return innerErrorsOf(error).find(
+    (each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError,
+  )
 }
 
 /** A Client whose connect() failed stays failed: it is put away, and the next attempt has a new one. */

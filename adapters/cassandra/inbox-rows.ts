@@ -24,11 +24,12 @@ function statementsOf(keyspace: string) {
 
 export function createInboxRows(session: Session): InboxRows {
   const statements = statementsOf(session.keyspace)
-  const { headOf, page } = createPages(session)
+  const { headOf, page, waiting } = createPages(session)
 
   return {
     apply: createApply(session),
     page: (device, seq, sub, upToSeq, limit) => page(device, { seq, sub }, upToSeq, limit),
+    waiting,
     async cursor(device) {
       const found = await session.read({ query: statements.cursor, params: [device] })
       return decodeCursor(found[0]?.['cursor'] as Buffer | null | undefined)

@@ -8,6 +8,8 @@ import type { Session } from './session.ts'
 /** Rows of the first read of a page: it is not known yet how large they are, and 1,024 of the largest are 132 MiB. */
 const FIRST_READ_ROWS = 64
 const SUB_MAX = 2_147_483_647
+/** Positions of one read when rows are only counted. */
+const COUNT_READ_ROWS = 5_000
 
 export interface InboxHead {
   readonly cursor: InboxCursor
@@ -18,6 +20,7 @@ export interface InboxHead {
 export interface Pages {
   headOf(device: string): Promise<InboxHead>
   page(device: string, after: Position, upToSeq: number, limit: number): Promise<Row[]>
+  waiting(device: string, limit: number): Promise<number>
 }
 
 function rowOf(device: string, found: types.Row): Row {
@@ -46,6 +49,9 @@ export function createPages(session: Session): Pages {
   const selectHead = `SELECT cursor, day FROM ${session.keyspace}.inboxes WHERE device = ?`
   const selectRows = `SELECT seq, sub, kind, peer, expires_ms, body FROM ${session.keyspace}.inbox_rows
     WHERE device = ? AND day = ? AND (seq, sub) > (?, ?) AND (seq, sub) <= (?, ?) LIMIT ?`
+
+  const selectPositions = `SELECT seq, sub FROM ${session.keyspace}.inbox_rows
+    WHERE device = ? AND day = ? AND (seq, sub) > (?, ?) LIMIT ?`
 
   async function headOf(device: string): Promise<InboxHead> {
     const found = await session.read({ query: selectHead, params: [device] })
@@ -81,5 +87,26 @@ export function createPages(session: Session): Pages {
     return rows
   }
 
-  return { headOf, page }
+  async function waiting(device: string, limit: number): Promise<number> {
+    const { cursor, days } = await headOf(device)
+    const acknowledged = new Set(cursor.above.map(({ seq, sub }) => `${seq} ${sub}`))
+    let at: Position = cursor
+    let count = 0
+    for (const day of days) {
+      if (day < dayOf(cursor.seq)) continue
+      for (;;) {
+        const params = [device, day, at.seq, at.sub, COUNT_READ_ROWS]
+        const found = await session.read({ query: selectPositions, params })
+        for (const row of found) {
+          at = { seq: (row['seq'] as types.Long).toNumber(), sub: row['sub'] as number }
+          if (!acknowledged.has(`${at.seq} ${at.sub}`)) count++
+          if (count === limit) return count
+        }
+        if (found.length < COUNT_READ_ROWS) break
+      }
+    }
+    return count
+  }
+
+  return { headOf, page, waiting }
 }

@@ -6,7 +6,8 @@
  * try thirty partitions. Everything in it is found and removed by device alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, types } from 'cassandra-driver'
+import { type Client, errors, types } from 'cassandra-driver'
+import { ConfigFault } from '../../core/config.ts'
 import { StoreDownFault } from '../../core/ports.ts'
 import type { CassandraSettings } from './driver.ts'
 
@@ -42,8 +43,8 @@ export const MIGRATIONS: readonly (readonly string[])[] = [
 const AGREEMENT_TRIES_MAX = 30
 const AGREEMENT_WAIT_MS = 500
 
-/** The keyspace is not what this program needs; says what to do. */
-export class SchemaFault extends Error {}
+/** Cassandra or its keyspace is not what this program needs; says what to do. */
+export class SchemaFault extends ConfigFault {}
 
 /** `CREATE TABLE IF NOT EXISTS name` → `… keyspace.name`: statements name their keyspace, connections have none. */
 function qualified(statement: string, keyspace: string): string {
@@ -99,23 +100,10 @@ async function checkReplication(client: Client, settings: CassandraSettings): Pr
   )
 }
 
-/** Makes the keyspace what this program needs, or says why it is not. */
-export async function prepareKeyspace(client: Client, settings: CassandraSettings): Promise<void> {
+/** From the version `found` to ours. What was begun and not finished is begun again by whoever comes next. */
+async function migrate(client: Client, settings: CassandraSettings, found: number): Promise<void> {
   const { keyspace, localDataCenter, replication } = settings
-  if (!/^[a-z][a-z0-9_]{0,47}$/.test(keyspace)) {
-    throw new SchemaFault(`"${keyspace}" is no name of a keyspace; use a-z, 0-9 and _, at most 48, a letter first.`)
-  }
-  const found = await versionOf(client, keyspace)
-  if (found > MIGRATIONS.length) {
-    throw new SchemaFault(`Keyspace ${keyspace} was made by a newer version (${found}); run that one.`)
-  }
-  if (found < MIGRATIONS.length) {
-    if (!settings.migrate) {
-      throw new SchemaFault(
-        `Keyspace ${keyspace} has schema ${found} and this program needs ${MIGRATIONS.length}; ` +
-          'start one process that may migrate.',
-      )
-    }
+  try {
     await change(
       client,
       `CREATE KEYSPACE IF NOT EXISTS ${keyspace} WITH replication =
@@ -130,34 +118,35 @@ export async function prepareKeyspace(client: Client, settings: CassandraSetting
         consistency: types.consistencies.quorum,
       })
     }
+  } catch (error) {
+    const isForbidden = error instanceof errors.ResponseError && error.code === types.responseErrorCodes.unauthorized
+    if (!isForbidden) throw error
+    throw new SchemaFault(
+      `This user may not make the tables of keyspace ${keyspace} (${error.message}); grant it CREATE and ALTER, or ` +
+        'start one process as a user that has them, and the others with CASSANDRA_MIGRATE=no.',
+    )
+  }
+}
+
+/** Makes the keyspace what this program needs, or says why it is not. */
+export async function prepareKeyspace(client: Client, settings: CassandraSettings): Promise<void> {
+  const { keyspace } = settings
+  if (!/^[a-z][a-z0-9_]{0,47}$/.test(keyspace)) {
+    throw new SchemaFault(`"${keyspace}" is no name of a keyspace; use a-z, 0-9 and _, at most 48, a letter first.`)
+  }
+  const found = await versionOf(client, keyspace)
+  if (found > MIGRATIONS.length) {
+    throw new SchemaFault(`Keyspace ${keyspace} was made by a newer version (${found}); run that one.`)
+  }
+  if (found < MIGRATIONS.length) {
+    if (!settings.migrate) {
+      throw new SchemaFault(
+        `Keyspace ${keyspace} has schema ${found} and this program needs ${MIGRATIONS.length}; start one process ` +
+          'with CASSANDRA_MIGRATE=yes, as a user that may make tables there.',
+      )
+    }
+    await migrate(client, settings, found)
   }
   await untilAgreed(client)
   await checkReplication(client, settings)
-}
-
-/** What an operator should know about the durability of the nodes, a sentence each. */
-export async function durabilityWarnings(client: Client): Promise<string[]> {
-  const warnings: string[] = []
-  for (const host of client.hosts.values()) {
-    if (!host.isUp()) continue
-    const asked = client.execute("SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'", [], {
-      prepare: false,
-      host,
-      consistency: types.consistencies.one,
-    })
-    const mode = await asked.then(
-      ({ rows }) => rows[0]?.['value'] as string | undefined,
-      () => undefined,
-    )
-    if (mode === 'periodic') {
-      warnings.push(
-        `Cassandra ${host.address} syncs its commit log periodically: it answers before the disk has it and can lose ` +
-          'the last seconds when it loses power. Entries stay in the intake longer than that; commitlog_sync: group ' +
-          'or batch closes it.',
-      )
-    } else if (mode === undefined) {
-      warnings.push(`Cassandra ${host.address} does not say how it syncs its commit log (system_views.settings).`)
-    }
-  }
-  return warnings
 }

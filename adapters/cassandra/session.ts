@@ -4,8 +4,10 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Client, errors, type types } from 'cassandra-driver'
-import { StoreDownFault } from '../../core/ports.ts'
-import { type CassandraLimits, type CassandraSettings, connectOnce, isPassing } from './driver.ts'
+import { type Log, StoreDownFault } from '../../core/ports.ts'
+import { type Breaker, createBreaker } from '../breaker.ts'
+import type { BreakerState } from '../opened.ts'
+import { type CassandraLimits, type CassandraSettings, connectOnce, isBroken, isOfStore, isPassing } from './driver.ts'
 import { createGate } from './gate.ts'
 
 export interface Statement {
@@ -23,6 +25,7 @@ export interface Session {
   batch(statements: readonly Statement[]): Promise<void>
   /** Why it does not answer, or undefined. */
   down(): string | undefined
+  breaker(): BreakerState
   /** Called when a node went or came: what was written just before may be gone with it. */
   onNodes(listener: () => void): void
   close(): Promise<void>
@@ -53,10 +56,12 @@ async function persist<T>(limits: CassandraLimits, endMs: number, work: () => Pr
     try {
       return await before(endMs, work())
     } catch (error) {
-      if (!isPassing(error)) throw error
+      if (!isOfStore(error)) throw error
       const delayMs = Math.random() * limits.retryDelayMsMax * tries
       if (tries >= limits.triesMax || performance.now() + delayMs >= endMs) {
-        throw new StoreDownFault('cassandra', `Cassandra does not answer: ${sentenceOf(error)}`)
+        const fault = new StoreDownFault('cassandra', `Cassandra does not answer: ${sentenceOf(error)}`)
+        fault.cause = error
+        throw fault
       }
       await sleep(delayMs)
     }
@@ -135,6 +140,42 @@ async function openLink(
   }
 }
 
+const REFUSED = 'Cassandra does not answer, or answers with errors; it is asked again by itself'
+/** No device has such an id. */
+const PROBED = '.probe'
+const PROBE_TTL_S = 60
+
+/** What a row needs of both tables: a write, and a read of what was written. */
+async function probe(client: Client, { keyspace }: CassandraSettings, limits: CassandraLimits): Promise<void> {
+  const endMs = performance.now() + limits.requestTimeoutMs
+  const ask = (query: string, ...params: unknown[]) => before(endMs, client.execute(query, params))
+  const atUs = Date.now() * 1_000
+  const lives = `USING TIMESTAMP ? AND TTL ${PROBE_TTL_S}`
+  await ask(`UPDATE ${keyspace}.inboxes ${lives} SET cursor = ? WHERE device = ?`, atUs, Buffer.alloc(0), PROBED)
+  await ask(`SELECT cursor FROM ${keyspace}.inboxes WHERE device = ? LIMIT 1`, PROBED)
+  const row = `INSERT INTO ${keyspace}.inbox_rows (device, day, seq, sub, kind) VALUES (?, 0, 0, 0, 0)`
+  await ask(`${row} ${lives}`, PROBED, atUs)
+  await ask(`SELECT kind FROM ${keyspace}.inbox_rows WHERE device = ? AND day = 0 LIMIT 1`, PROBED)
+}
+
+function openBreaker(link: Link, settings: CassandraSettings, limits: CassandraLimits, log: Log): Breaker {
+  const store = 'cassandra'
+  return createBreaker({
+    failuresMax: limits.failuresMax,
+    probeEveryMs: limits.probeEveryMs,
+    weigh(error) {
+      if (!(error instanceof StoreDownFault)) return 0
+      // What is wrong with a table passes by nobody's second try, and statements of the other one succeed meanwhile.
+      return isBroken(error.cause) ? limits.failuresMax : 1
+    },
+    probe: async () => probe(link.serving(), settings, limits),
+    refusal: () => new StoreDownFault(store, REFUSED),
+    onOpen: (error) =>
+      log.warn({ store, error: sentenceOf(error) }, 'Cassandra does not do what it is asked: rows wait'),
+    onClosed: () => log.info({ store }, 'Cassandra does what it is asked again'),
+  })
+}
+
 /**
  * Opens a session. Resolves after the first attempt: when Cassandra does not answer, it goes on trying by itself, and
  * calls are refused meanwhile. `prepare` is run on every new Client before that serves. Rejects, or later calls
@@ -145,6 +186,7 @@ export async function openSession(
   limits: CassandraLimits,
   prepare: (client: Client) => Promise<void>,
   onFatal: (error: Error) => void,
+  log: Log,
 ): Promise<Session> {
   const gate = createGate(limits.readsMax)
   async function connect(): Promise<Client> {
@@ -158,10 +200,15 @@ export async function openSession(
     }
   }
   const link = await openLink(limits, connect, onFatal)
+  const breaker = openBreaker(link, settings, limits, log)
   const endOfCall = () => performance.now() + limits.callTimeoutMs
-  async function run({ query, params }: Statement, endMs: number): Promise<types.Row[]> {
+  /** While no node can be reached the driver finds out itself when one is back: that is no failure of a call. */
+  function tried<T>(endMs: number, work: (client: Client) => Promise<T>): Promise<T> {
     const client = link.serving()
-    return (await persist(limits, endMs, () => client.execute(query, [...params]))).rows
+    return breaker.run(() => persist(limits, endMs, () => work(client)))
+  }
+  async function run({ query, params }: Statement, endMs: number): Promise<types.Row[]> {
+    return (await tried(endMs, (client) => client.execute(query, [...params]))).rows
   }
 
   return {
@@ -170,6 +217,7 @@ export async function openSession(
     run: (statement) => run(statement, endOfCall()),
     async read(statement) {
       const endMs = endOfCall()
+      breaker.admit()
       const isIn = await gate.enter(endMs)
       if (!isIn) throw new StoreDownFault('cassandra', 'Cassandra is slower than what is asked of it')
       try {
@@ -179,13 +227,16 @@ export async function openSession(
       }
     },
     async batch(statements) {
-      const client = link.serving()
       const queries = statements.map(({ query, params }) => ({ query, params: [...params] }))
       const options = { prepare: true, logged: false, isIdempotent: true }
-      await persist(limits, endOfCall(), () => client.batch(queries, options))
+      await tried(endOfCall(), (client) => client.batch(queries, options))
     },
-    down: link.down,
+    down: () => link.down() ?? (breaker.state() === 'closed' ? undefined : REFUSED),
+    breaker: breaker.state,
     onNodes: link.onNodes,
-    close: link.close,
+    close() {
+      breaker.stop()
+      return link.close()
+    },
   }
 }

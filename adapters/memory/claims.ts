@@ -21,8 +21,8 @@ export function createClaims(): Claims {
     },
     wake(device, row) {
       const found = holders.get(device)
-      found?.holder.onWake(row)
-      return found !== undefined
+      if (found === undefined) return 'away'
+      return found.holder.onWake(row) ? 'sent' : 'woken'
     },
     evict(device, reason) {
       const found = holders.get(device)

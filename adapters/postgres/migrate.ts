@@ -1,6 +1,7 @@
 /** What is done once, at start: is the server one that keeps what it was told, and is its schema ours? */
 import { Client } from 'pg'
 import { ConfigFault } from '../../core/config.ts'
+import type { Clock } from '../../core/ports.ts'
 import { MIGRATIONS } from './schema.ts'
 
 /** Held by the process that migrates. One that starts meanwhile waits, and finds the work done. */
@@ -8,16 +9,72 @@ const MIGRATION_LOCK = 4_812_090_133
 /** How long that other one may take. */
 const MIGRATE_MS_MAX = 60_000
 
-/** Settings with which the server answers COMMIT before it is on the disk. */
-async function refuseVolatile(client: Client): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `SELECT name FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off' ORDER BY name`,
+export interface ServerDemands {
+  readonly now: Clock
+  /** Also a server that answers COMMIT before it is on the disk. */
+  readonly mayForget: boolean
+  /** As PostgreSQL writes it: 130000 for 13. */
+  readonly versionMin: number
+}
+/** What the statements of schema.ts are tried with. */
+export const VERSION_MIN = 130_000
+/** How far the clocks of this process and of the server may be apart: revocations are times of either. */
+const CLOCK_SKEW_MS_MAX = 60_000
+/** Switches with which the server answers COMMIT before it is on the disk, or cannot read its disk after a crash. */
+const SWITCHES = ['fsync', 'full_page_writes', 'synchronous_commit']
+
+type Facts = Readonly<Record<string, string>>
+
+async function factsOf(client: Client): Promise<Facts> {
+  const { rows } = await client.query<{ name: string; setting: string }>(
+    `SELECT name, setting FROM pg_settings
+      WHERE name IN ('server_version', 'server_version_num', 'synchronous_standby_names', ${SWITCHES.map((name) => `'${name}'`)})`,
   )
-  if (rows.length === 0) return
-  const names = rows.map(({ name }) => name).join(' and ')
+  return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]))
+}
+
+function refuseVolatile(facts: Facts): void {
+  const off = SWITCHES.filter((name) => facts[name] === 'off')
+  if (off.length === 0) return
   throw new ConfigFault(
-    `PostgreSQL runs with ${names} off: it forgets what it confirmed when its machine stops. Switch that on.`,
+    `PostgreSQL runs with ${off.join(' and ')} off: it forgets what it confirmed when its machine stops. Switch that ` +
+      'on, or set DATABASE_MAY_FORGET=yes where accounts may be lost.',
   )
+}
+
+async function refuseReplica(client: Client): Promise<void> {
+  const { rows } = await client.query<{ isReplica: boolean }>('SELECT pg_is_in_recovery() AS "isReplica"')
+  if (rows[0]?.isReplica !== true) return
+  throw new ConfigFault('PostgreSQL is a standby and takes no writes; let DATABASE_URL name the primary.')
+}
+
+async function refuseClock(client: Client, now: Clock): Promise<void> {
+  const before = now()
+  const { rows } = await client.query<{ ms: string }>('SELECT extract(epoch FROM clock_timestamp()) * 1000 AS ms')
+  const serverMs = Number(rows[0]?.ms)
+  const aheadMs = serverMs > before ? Math.max(0, serverMs - now()) : serverMs - before
+  if (Math.abs(aheadMs) <= CLOCK_SKEW_MS_MAX) return
+  const way = aheadMs > 0 ? 'ahead of' : 'behind'
+  throw new ConfigFault(
+    `The clock of PostgreSQL is ${Math.round(Math.abs(aheadMs) / 1_000)} s ${way} this machine's; ` +
+      'let both follow NTP, then start again.',
+  )
+}
+
+/** Resolves with what an account that was stored rests on, in a sentence. */
+async function checkServer(client: Client, { now, mayForget, versionMin }: ServerDemands): Promise<string> {
+  const facts = await factsOf(client)
+  const version = facts['server_version'] ?? ''
+  if (Number(facts['server_version_num']) < versionMin) {
+    throw new ConfigFault(`PostgreSQL ${version} is too old; run ${Math.floor(versionMin / 10_000)} or later.`)
+  }
+  if (!mayForget) refuseVolatile(facts)
+  await refuseReplica(client)
+  await refuseClock(client, now)
+  const standbys = facts['synchronous_standby_names'] ?? ''
+  const where = standbys === '' ? 'its disk alone' : `its disk and on ${standbys}`
+  const [fsync, commit] = [facts['fsync'], facts['synchronous_commit']]
+  return `PostgreSQL ${version}, fsync ${fsync}, synchronous_commit ${commit}: an account is on ${where} when it is answered`
 }
 
 async function migrate(client: Client): Promise<void> {
@@ -38,11 +95,17 @@ async function migrate(client: Client): Promise<void> {
   await client.query('COMMIT')
 }
 
+export interface Prepared {
+  /** Name of the schema. */
+  readonly schema: string
+  readonly promise: string
+}
+
 /**
- * Checks the server and brings the schema up to date, all of it or nothing. Resolves with the name of the schema.
- * Rejects with a ConfigFault that says what to do. `mayForget`: also on a server that does not keep what it confirms.
+ * Checks the server and brings the schema up to date, all of it or nothing. Rejects with a ConfigFault that says what to
+ * do.
  */
-export async function prepareDatabase(url: string, connectMs: number, mayForget: boolean): Promise<string> {
+export async function prepareDatabase(url: string, connectMs: number, demands: ServerDemands): Promise<Prepared> {
   const client = new Client({
     connectionString: url,
     application_name: 'heliograph start',
@@ -59,10 +122,10 @@ export async function prepareDatabase(url: string, connectMs: number, mayForget:
     throw new ConfigFault(`PostgreSQL cannot be reached (${(error as Error).message}); start it, or mend DATABASE_URL.`)
   }
   try {
-    if (!mayForget) await refuseVolatile(client)
+    const promise = await checkServer(client, demands)
     await migrate(client)
     const { rows } = await client.query<{ schema: string }>('SELECT current_schema() AS schema')
-    return rows[0]?.schema ?? ''
+    return { schema: rows[0]?.schema ?? '', promise }
   } finally {
     await client.end().catch(() => undefined)
   }

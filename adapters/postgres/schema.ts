@@ -54,6 +54,7 @@ export const STATEMENTS = {
   loginByToken: `${LOGIN} WHERE d.token_hash = $1 ORDER BY d.revoked_ms LIMIT 1`,
   person: `${PERSON} WHERE u.user_id = $1 AND u.erased_ms = 0 ORDER BY d.number`,
   personByPhone: `${PERSON} WHERE u.phone_hash = $1 ORDER BY d.number`,
+  look: 'SELECT 1',
   countDevices: 'SELECT count(*) AS n FROM devices WHERE revoked_ms = 0',
   userOfDevice: 'SELECT user_id FROM devices WHERE id = $1',
   // Told when the transaction commits, to every process that listens, this one too.

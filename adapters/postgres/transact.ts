@@ -33,6 +33,8 @@ export class DriverFault extends Error {
   readonly kind: 'lost' | 'late' | 'busy' | 'refused'
   readonly sqlState: string
   readonly constraint: string
+  /** The server itself is taken for gone. */
+  isDead = false
   constructor(error: unknown) {
     const { message } = error as Error
     super(message)

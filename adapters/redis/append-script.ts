@@ -26,7 +26,7 @@ const NODE_TTL_MS = 24 * 3_600_000
 const MARK_TTL_MS = limits.inboxTtlMs + 3 * 24 * 3_600_000
 
 /**
- * KEYS state, stream, node. ARGV: number of the batch, watermark that the node has seen, waitingRecordsMax,
+ * KEYS state, stream, node, floor. ARGV: number of the batch, watermark that the node has seen, waitingRecordsMax,
  * shardBacklogMax, prefix of records, prefix of marks, heads, bodies.
  */
 export const appendScript = script(`
@@ -48,7 +48,7 @@ if appended - tonumber(state[3] or 0) >= tonumber(ARGV[4]) then return '${REPLY_
 
 local time = redis.call('TIME')
 local nowSeq = (time[1] * 1000 + math.floor(time[2] / 1000) - ${SEQ_EPOCH_MS}) * ${SEQ_PER_MS}
-local last = math.max(tonumber(state[1] or 0), tonumber(ARGV[2]))
+local last = math.max(tonumber(state[1] or 0), tonumber(ARGV[2]), tonumber(redis.call('GET', KEYS[4]) or 0))
 local waitingMax = tonumber(ARGV[3])
 local heads = ARGV[7]
 local senders, marks, markKeys, answers = {}, {}, {}, {}

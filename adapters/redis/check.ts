@@ -43,7 +43,7 @@ async function checkSettings(redis: Redis): Promise<void> {
 
 async function settingsOf(redis: Redis, names: string[]): Promise<(string | undefined)[]> {
   try {
-    const found = (await redis.call('CONFIG', ['GET', ...names])) as string[]
+    const found = (await redis.config('GET', ...names)) as string[]
     return names.map((name) => {
       const at = found.indexOf(name)
       return at < 0 ? undefined : found[at + 1]
@@ -56,7 +56,7 @@ async function settingsOf(redis: Redis, names: string[]): Promise<(string | unde
 async function checkShards(redis: Redis, { prefix, shards }: Demands): Promise<void> {
   const key = shardCountKey(prefix)
   // Written once: a server that is full when we come back to it takes no write, and must be drained.
-  if ((await redis.exists(key)) === 0) await redis.call('SET', [key, shards, 'NX'])
+  if ((await redis.exists(key)) === 0) await redis.set(key, shards, 'NX')
   const stored = Number(await redis.get(key))
   if (stored !== shards) {
     throw new Error(`this Redis was begun with ${stored} shards, and conversations stay where they are: set ${stored}`)
@@ -80,6 +80,12 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
   if (!isAtLeast(version, VERSION_MIN)) throw new Error(`Redis ${version} is too old: 7.0 or later is needed`)
   if (infoOf(info, 'redis_mode') === 'cluster') {
     throw new Error('Redis Cluster is not supported: give REDIS_URL of one server, with replicas if you like')
+  }
+  if (infoOf(info, 'role') !== 'master') {
+    throw new Error('this Redis is a replica and takes no writes: give REDIS_URL of the one it follows')
+  }
+  if (infoOf(info, 'aof_last_write_status') === 'err') {
+    throw new Error('Redis cannot write its append-only file: give its disk space; it goes on by itself then')
   }
   const { replicasMin } = demands
   if (replicasMin > 0 && !isAtLeast(version, VERSION_MIN_FOR_REPLICAS)) {

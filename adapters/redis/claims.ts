@@ -1,28 +1,32 @@
 /**
- * Claims of all nodes (B4, B5): a hash says which node serves a device, and each node has a stream of what concerns its
- * devices: wakes, and claims that were lost to another node. Wakes may be lost; a node that missed part of its stream,
- * or was away from Redis, looks at all of its devices again.
+ * Claims of all nodes (B4, B5): a hash says which node serves a device, and each node hears what concerns its devices:
+ * wakes, and claims that were lost to another node. Both may be lost; a node that may have missed something compares
+ * its claims with the hash, and reads the inboxes of all of its devices again.
  */
-import type { ClaimHolder, Claims, Wakes } from '../../core/ports.ts'
+import type { ClaimHolder, Claims, Row, Wakes } from '../../core/ports.ts'
+import { unknownRow } from '../../core/row.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
-import type { Link } from './connection.ts'
-import { listenToNode, tellNode } from './node-stream.ts'
-import { callScript, script } from './script.ts'
+import { type Link, resultsOf } from './connection.ts'
+import { lineChannel, rowChannel } from './node-channel.ts'
+import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
+import { encodeRows, rowBytes } from './wake-rows.ts'
 
 /** Claims are compared with the store's so often: after a pause of this process another node may have them. */
 const COMPARE_EVERY_MS = 5_000
 const COMPARE_AT_ONCE = 1_000
-const DEVICES_PER_WAKE_MAX = 500
+const LOOK_UP_MAX = 500
+/** Rows of one message; a larger one would hold up what others are told. */
+const WAKE_BYTES_MAX = 256 * 1024
 
-/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. */
-const claimScript = script(`
+/** KEYS claims, epochs. ARGV device, node. Returns epoch and who had it before. Who connects drains a full server. */
+const claimScript = script(`${ALLOW_WHEN_FULL}
 local epoch = redis.call('INCR', KEYS[2])
 local before = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. epoch)
 return { epoch, before or '' }
 `)
 /** KEYS claims. ARGV device, claim. */
-const releaseScript = script(`
+const releaseScript = script(`${ALLOW_WHEN_FULL}
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 0
 `)
@@ -34,14 +38,16 @@ interface Held {
   claim: string
 }
 
-/** What this node is told of rows: the device has some up to `seq`. */
-export type OnWake = (device: string, seq: number) => void
-
 export interface SharedClaims {
   readonly claims: Claims
   readonly wakes: Wakes
   /** Devices that are claimed here. */
-  devices(): number
+  devices(): IterableIterator<string>
+  count(): number
+  /** Takes what this node was told: `device lost claim` and `device end reason`, in lines. */
+  take(text: string): void
+  /** Finds out which claims others have meanwhile. */
+  compare(): Promise<void>
   stop(): void
 }
 
@@ -49,7 +55,6 @@ interface Node {
   readonly link: Link
   readonly prefix: string
   readonly name: string
-  readonly onWake: OnWake
   readonly held: Map<string, Held>
 }
 
@@ -64,7 +69,6 @@ function lose({ held }: Node, device: string, reason: DisconnectReason): void {
   found.holder.onLost(reason)
 }
 
-/** Lines of `device seq`, `device lost claim`, `device end reason`. */
 function take(node: Node, text: string): void {
   for (const line of text.split('\n')) {
     const [device = '', what = '', detail = ''] = line.split(' ')
@@ -73,13 +77,12 @@ function take(node: Node, text: string): void {
     if (what === 'lost') {
       if (found.claim === detail) lose(node, device, 'takeover')
     } else if (what === 'end') lose(node, device, detail as DisconnectReason)
-    else node.onWake(device, Number(what))
   }
 }
 
 /** Who was paused, or whose claims the store forgot, finds out. */
 async function compare(node: Node): Promise<void> {
-  const { held, link, onWake } = node
+  const { held, link } = node
   const mine = [...held].filter(([, { claim }]) => claim !== '')
   for (let at = 0; at < mine.length; at += COMPARE_AT_ONCE) {
     const some = mine.slice(at, at + COMPARE_AT_ONCE)
@@ -89,7 +92,8 @@ async function compare(node: Node): Promise<void> {
       if (known[i] !== null) lose(node, device, 'takeover')
       else {
         await link.redis.hsetnx(claimsKey(node), device, claim)
-        onWake(device, 0)
+        // What was written meanwhile found nobody.
+        held.get(device)?.holder.onWake(unknownRow(device))
       }
     }
   }
@@ -104,7 +108,9 @@ async function announce(node: Node, device: string, epoch: number): Promise<void
   if (mine?.epoch === epoch) mine.claim = claim
   else await callScript(link.redis, releaseScript, [claimsKey(node)], [device, claim])
   const other = before.toString()
-  if (other !== '' && nodeOf(other) !== name) await tellNode(link, prefix, nodeOf(other), `${device} lost ${other}`)
+  if (other !== '' && nodeOf(other) !== name) {
+    await link.redis.publish(lineChannel(prefix, nodeOf(other)), `${device} lost ${other}`)
+  }
 }
 
 function createClaims(node: Node): Claims {
@@ -127,8 +133,8 @@ function createClaims(node: Node): Claims {
     },
     wake(device, row) {
       const found = held.get(device)
-      found?.holder.onWake(row)
-      return found !== undefined
+      if (found === undefined) return 'away'
+      return found.holder.onWake(row) ? 'sent' : 'woken'
     },
     evict(device, reason) {
       lose(node, device, reason)
@@ -137,53 +143,58 @@ function createClaims(node: Node): Claims {
         .hget(claimsKey(node), device)
         .then((claim) => {
           if (claim === null || nodeOf(claim) === name) return
-          return tellNode(link, prefix, nodeOf(claim), `${device} end ${reason}`)
+          return link.redis.publish(lineChannel(prefix, nodeOf(claim)), `${device} end ${reason}`)
         })
         .catch(() => undefined)
     },
   }
 }
 
-async function hand(node: Node, rows: ReadonlyMap<string, number>): Promise<void> {
-  const { link, prefix } = node
-  const devices = [...rows.keys()]
-  const byNode = new Map<string, string[]>()
-  for (let at = 0; at < devices.length; at += DEVICES_PER_WAKE_MAX) {
-    const some = devices.slice(at, at + DEVICES_PER_WAKE_MAX)
-    const known = await link.redis.hmget(claimsKey(node), ...some)
-    for (const [i, device] of some.entries()) {
-      const claim = known[i]
-      if (claim === null || claim === undefined) continue
-      const lines = byNode.get(nodeOf(claim)) ?? []
-      byNode.set(nodeOf(claim), lines)
-      lines.push(`${device} ${rows.get(device)}`)
-    }
+/** Who has these devices; '' for nobody. */
+async function nodesOf(node: Node, devices: readonly string[]): Promise<Map<string, string>> {
+  const found = new Map<string, string>()
+  for (let at = 0; at < devices.length; at += LOOK_UP_MAX) {
+    const some = devices.slice(at, at + LOOK_UP_MAX)
+    const known = await node.link.redis.hmget(claimsKey(node), ...some)
+    for (const [i, device] of some.entries()) found.set(device, nodeOf(known[i] ?? ''))
   }
-  await Promise.all([...byNode].map(([name, lines]) => tellNode(link, prefix, name, lines.join('\n'))))
+  return found
 }
 
-/** `onWake` decides when a device looks; `link` is for commands, `listening` for reading the node's stream alone. */
-export function createSharedClaims(
-  link: Link,
-  listening: Link,
-  prefix: string,
-  name: string,
-  onWake: OnWake,
-): SharedClaims {
-  const node: Node = { link, prefix, name, onWake, held: new Map() }
-  const wakeAll = (): void => {
-    for (const device of node.held.keys()) onWake(device, 0)
+/** The rows were written before this looks who has their devices (B4). */
+async function hand(node: Node, rows: readonly Row[]): Promise<readonly string[]> {
+  const { link, prefix } = node
+  const nodes = await nodesOf(node, [...new Set(rows.map(({ device }) => device))])
+  const pipeline = link.redis.pipeline()
+  const open = new Map<string, { rows: Row[]; bytes: number }>()
+  const send = (name: string, of: readonly Row[]) => pipeline.publish(rowChannel(prefix, name), encodeRows(of))
+  for (const row of rows) {
+    const name = nodes.get(row.device)
+    if (name === undefined || name === '') continue
+    const message = open.get(name) ?? { rows: [], bytes: 0 }
+    open.set(name, message)
+    message.rows.push(row)
+    message.bytes += rowBytes(row)
+    if (message.bytes < WAKE_BYTES_MAX) continue
+    send(name, message.rows)
+    open.delete(name)
   }
-  const stopListening = listenToNode(listening, prefix, name, (text) => take(node, text), wakeAll)
+  for (const [name, message] of open) send(name, message.rows)
+  if (pipeline.length > 0) await resultsOf(pipeline)
+  return [...nodes].flatMap(([device, name]) => (name === '' ? [device] : []))
+}
+
+export function createSharedClaims(link: Link, prefix: string, name: string): SharedClaims {
+  const node: Node = { link, prefix, name, held: new Map() }
   const comparing = setInterval(() => void compare(node).catch(() => undefined), COMPARE_EVERY_MS)
   comparing.unref()
   return {
     claims: createClaims(node),
     wakes: { hand: (rows) => hand(node, rows) },
-    devices: () => node.held.size,
-    stop() {
-      stopListening()
-      clearInterval(comparing)
-    },
+    devices: () => node.held.keys(),
+    count: () => node.held.size,
+    take: (text) => take(node, text),
+    compare: () => compare(node),
+    stop: () => clearInterval(comparing),
   }
 }

@@ -6,7 +6,7 @@
 import type { DeviceStates, RequestRecord } from '../../core/ports.ts'
 import { pairShard } from '../../core/shards.ts'
 import { limits } from '../../topics/limits.ts'
-import { type Link, resultsOf } from './connection.ts'
+import { awayAsFault, type Link, resultsOf } from './connection.ts'
 import { deviceKey, shardKeys } from './keys.ts'
 import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 
@@ -56,7 +56,7 @@ function takeRecords(fields: readonly Buffer[], records: RequestRecord[]): numbe
 export function createDeviceStates(link: Link, prefix: string, shards: number): DeviceStates {
   const { redis } = link
   const keys = Array.from({ length: shards }, (_, shard) => shardKeys(prefix, shard))
-  return {
+  const states: DeviceStates = {
     async open(device) {
       const pipeline = redis.pipeline()
       pipeline.hmget(deviceKey(prefix, device), 'subscribed', 'sentSeq', 'open')
@@ -105,5 +105,13 @@ export function createDeviceStates(link: Link, prefix: string, shards: number): 
       const { marks } = keys[pairShard(by, peer, shards)] as { marks: string }
       return Number((await redis.get(Buffer.from(marks + by + peer, 'latin1'))) ?? 0)
     },
+  }
+  // What a connection waits for: it waits on, and asks again.
+  return {
+    ...states,
+    open: (device) => awayAsFault(states.open(device)),
+    setSubscribed: (device, subscribed) => awayAsFault(states.setSubscribed(device, subscribed)),
+    advanceSlot: (device) => awayAsFault(states.advanceSlot(device)),
+    markOf: (by, peer) => awayAsFault(states.markOf(by, peer)),
   }
 }

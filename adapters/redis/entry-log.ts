@@ -7,7 +7,8 @@ import type { Entry, EntryLog } from '../../core/ports.ts'
 import { SEQ_EPOCH_MS, SEQ_PER_MS } from '../../topics/ids.ts'
 import { type Link, resultsOf } from './connection.ts'
 import { decodeEntry } from './entry.ts'
-import { shardKeys } from './keys.ts'
+import type { Seen } from './intake.ts'
+import { floorKey, shardKeys, watermarkChannel } from './keys.ts'
 import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 
 /** Longer than Cassandra's commit log may take to its disk: what it loses in a crash is applied again (D4). */
@@ -15,18 +16,47 @@ export const KEPT_AFTER_DONE_MS = 60_000
 /** Checkpoints are so far apart at least, which bounds how many there are. */
 const CHECKPOINT_EVERY_MS = 5_000
 
-/** KEYS state, attempts. ARGV id. */
-const doneScript = script(`${ALLOW_WHEN_FULL}
+/**
+ * The low watermark: of a shard with entries that are not done it is the last number of what is done; one without has
+ * nothing to wait for, and may be raised to the highest number that any shard has given, so that one which runs ahead
+ * of the clock is readable too. One key holds what was published: appends of all shards number above it.
+ */
+const PUBLISH = `
+local function publish(floorKey, states, from, seen, channel, isAsked)
+  local floor = tonumber(redis.call('GET', floorKey) or 0)
+  local time = redis.call('TIME')
+  local high = math.max(floor, seen, (time[1] * 1000 + math.floor(time[2] / 1000) - ${SEQ_EPOCH_MS}) * ${SEQ_PER_MS})
+  local low
+  for i = from, #states do
+    local state = redis.call('HMGET', states[i], 'last', 'appended', 'doneCount', 'doneSeq')
+    high = math.max(high, tonumber(state[1] or 0))
+    if tonumber(state[2] or 0) > tonumber(state[3] or 0) then
+      local done = tonumber(state[4] or 0)
+      low = math.min(low or done, done)
+    end
+  end
+  local watermark = math.max(floor, low or high)
+  local text = string.format('%.0f', watermark)
+  if watermark > floor then redis.call('SET', floorKey, text) end
+  -- Who asks may have heard nothing yet.
+  if watermark > floor or isAsked then redis.call('PUBLISH', channel, text) end
+  return text
+end
+`
+
+/** KEYS state, attempts, floor, states of all shards. ARGV id, last number of the entry, watermark seen, channel. */
+const doneScript = script(`${ALLOW_WHEN_FULL}${PUBLISH}
 local function ordinalOf(id) return tonumber(string.match(id, '%-(%d+)$')) end
 local state = redis.call('HMGET', KEYS[1], 'doneCount', 'appended')
 local ordinal = ordinalOf(ARGV[1])
 if not ordinal or ordinal > tonumber(state[2] or 0) then return redis.error_reply('ERR no such entry') end
-if ordinal <= tonumber(state[1] or 0) then return 0 end
-redis.call('HSET', KEYS[1], 'done', ARGV[1], 'doneCount', string.format('%.0f', ordinal))
-for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
-  if ordinalOf(id) <= ordinal then redis.call('HDEL', KEYS[2], id) end
+if ordinal > tonumber(state[1] or 0) then
+  redis.call('HSET', KEYS[1], 'done', ARGV[1], 'doneCount', string.format('%.0f', ordinal), 'doneSeq', ARGV[2])
+  for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if ordinalOf(id) <= ordinal then redis.call('HDEL', KEYS[2], id) end
+  end
 end
-return 1
+return publish(KEYS[3], KEYS, 4, tonumber(ARGV[3]), ARGV[4])
 `)
 
 /** KEYS state, attempts. ARGV id. */
@@ -36,23 +66,9 @@ if ordinal <= tonumber(redis.call('HGET', KEYS[1], 'doneCount') or 0) then retur
 return redis.call('HINCRBY', KEYS[2], ARGV[1], 1)
 `)
 
-/** KEYS state, stream. ARGV the highest watermark that this node has seen, of any shard. */
-const publishScript = script(`${ALLOW_WHEN_FULL}
-local state = redis.call('HMGET', KEYS[1], 'last', 'done', 'watermark')
-local time = redis.call('TIME')
-local nowSeq = (time[1] * 1000 + math.floor(time[2] / 1000) - ${SEQ_EPOCH_MS}) * ${SEQ_PER_MS}
-local next = redis.call('XRANGE', KEYS[2], state[2] and '(' .. state[2] or '-', '+', 'COUNT', 1)[1]
-local last = math.max(tonumber(state[1] or 0), tonumber(ARGV[1]))
-local watermark
-if next then watermark = tonumber(string.match(next[1], '^(%d+)')) - 1
-else
-  last = math.max(last, nowSeq)
-  watermark = last
-end
-watermark = math.max(watermark, tonumber(state[3] or 0))
-local text = string.format('%.0f', watermark)
-redis.call('HSET', KEYS[1], 'last', string.format('%.0f', last), 'watermark', text)
-return text
+/** KEYS floor, states of all shards. ARGV watermark seen, channel. */
+const publishScript = script(`${ALLOW_WHEN_FULL}${PUBLISH}
+return publish(KEYS[1], KEYS, 2, tonumber(ARGV[1]), ARGV[2], true)
 `)
 
 /** KEYS state, stream, checkpoints. */
@@ -88,45 +104,53 @@ function entryOf(shard: number, [id, fields]: RawEntry): Entry {
   return { id: id.toString('latin1'), envelopes: decodeEntry(shard, heads, bodies, answers) }
 }
 
-/** `seen` gets the watermarks that this node comes to know: its appends number above them. */
-export function createEntryLog(link: Link, prefix: string, shards: number, seen: number[]): EntryLog {
+/** `published` is told what this process has published. */
+export function createEntryLog(
+  link: Link,
+  prefix: string,
+  shards: number,
+  seen: Seen,
+  published: (watermark: number) => void,
+): EntryLog {
   const { redis } = link
   const keys = Array.from({ length: shards }, (_, shard) => shardKeys(prefix, shard))
+  const floorAndStates = [floorKey(prefix), ...keys.map(({ state }) => state)]
+  const channel = watermarkChannel(prefix)
   const keysOf = (shard: number) => {
     const found = keys[shard]
     if (found === undefined) throw new RangeError(`there is no shard ${shard}`)
     return found
   }
-  const see = (shard: number, watermark: number): number => {
-    seen[shard] = Math.max(seen[shard] ?? 0, watermark)
+  const note = (reply: unknown): number => {
+    const watermark = Number(String(reply))
+    seen.watermark = Math.max(seen.watermark, watermark)
+    published(watermark)
     return watermark
   }
   return {
-    async read(shard, limit) {
+    async read(shard, limit, after) {
       const { state, stream } = keysOf(shard)
-      const done = await redis.hget(state, 'done')
+      const done = after ?? (await redis.hget(state, 'done'))
       const from = done === null ? '-' : `(${done}`
-      const found = (await redis.callBuffer('XRANGE', [stream, from, '+', 'COUNT', limit])) as RawEntry[]
+      const found = (await redis.xrangeBuffer(stream, from, '+', 'COUNT', limit)) as RawEntry[]
       return found.map((entry) => entryOf(shard, entry))
     },
-    async done(shard, id) {
+    async done(shard, { id, envelopes }) {
       const { state, attempts } = keysOf(shard)
-      await callScript(redis, doneScript, [state, attempts], [id])
+      const args = [id, envelopes.at(-1)?.seq ?? 0, seen.watermark, channel]
+      note(await callScript(redis, doneScript, [state, attempts, ...floorAndStates], args))
     },
     async attempts(shard, id) {
       const { state, attempts } = keysOf(shard)
       return Number(await callScript(redis, attemptsScript, [state, attempts], [id]))
     },
-    async publish(shard) {
-      const { state, stream } = keysOf(shard)
-      // Of all shards: one whose numbers ran ahead of the clock would else be read only when the clock is there.
-      const args = [Math.max(0, ...seen)]
-      return see(shard, Number(String(await callScript(redis, publishScript, [state, stream], args))))
+    async publish() {
+      return note(await callScript(redis, publishScript, floorAndStates, [seen.watermark, channel]))
     },
-    async watermarks() {
+    async appendedSeq() {
       const pipeline = redis.pipeline()
-      for (const { state } of keys) pipeline.hget(state, 'watermark')
-      return (await resultsOf(pipeline)).map((text, shard) => see(shard, Number(text ?? 0)))
+      for (const { state } of keys) pipeline.hget(state, 'last')
+      return Math.max(...(await resultsOf(pipeline)).map((last) => Number(last ?? 0)))
     },
     async trim(shard) {
       const { state, stream, checkpoints } = keysOf(shard)

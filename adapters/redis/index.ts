@@ -1,6 +1,6 @@
 /**
  * Redis of a cluster: the intake and what its workers read, the state of devices, and what all nodes share of
- * registering. Three connections: a worker's long answers do not hold up a PUBACK, and one waits for wakes.
+ * registering. Three connections: a worker's long answers do not hold up a PUBACK, and one hears of wakes.
  */
 import { randomBytes } from 'node:crypto'
 import type {
@@ -13,12 +13,16 @@ import type {
   Intake,
   Limiter,
   Links,
+  Row,
+  RowCounts,
   Wakes,
 } from '../../core/ports.ts'
+import { unknownRow } from '../../core/row.ts'
+import type { BreakerState } from '../opened.ts'
 import { checkServer } from './check.ts'
-import { createSharedClaims, type OnWake } from './claims.ts'
+import { createSharedClaims } from './claims.ts'
 import { createCodes } from './codes.ts'
-import { type ConnectionLimits, connectionLimits, openLink } from './connection.ts'
+import { type ConnectionLimits, connectionLimits, type Link, openLink } from './connection.ts'
 import { createDeadLetters } from './dead-letters.ts'
 import { createDeviceStates } from './device-states.ts'
 import { createEntryLog } from './entry-log.ts'
@@ -26,7 +30,21 @@ import { createIntake, type IntakeLimits, intakeLimits } from './intake.ts'
 import { KEY_PREFIX } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
+import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
+import { createRowCounts } from './row-counts.ts'
+import { decodeRows } from './wake-rows.ts'
+
+/** What a node is told, in the order in which it happened: a watermark comes behind the rows up to it. */
+export interface Hears {
+  /** Rows were written for devices that are claimed here. */
+  onRows(rows: readonly Row[]): void
+  onWatermark(watermark: number): void
+  /** From now on rows may be missed. */
+  onLost(): void
+  /** Rows may have been missed; from now on all are heard. */
+  onGap(): void
+}
 
 export interface RedisOptions {
   readonly prefix?: string
@@ -35,7 +53,7 @@ export interface RedisOptions {
   readonly codesMax?: number
   /** Name of this process among those that share the server: of its own for each start. */
   readonly node?: string
-  readonly onWake?: OnWake
+  readonly hears?: Hears
   readonly bucketsMax?: number
   /** Added to the server's time by codes, links and limiter: tests move it. */
   readonly clockOffsetMs?: () => number
@@ -51,19 +69,46 @@ export interface OpenedRedis {
   readonly codes: Codes
   readonly links: Links
   readonly limiter: Limiter
+  /** All devices that are claimed here read their inboxes. */
+  wakeAll(): void
+  /** The highest number that any shard has given. */
+  appendedSeq(): Promise<number>
   /** What a PUBACK rests on, in a sentence. */
   readonly promise: string
   /** Connected, and the server keeps the promise: for readiness. */
   isUsable(): boolean
-  /** A job that counts rows says that an inbox is full, or not any more; every node hears of it (B6). */
-  setFull(device: string, isFull: boolean): Promise<void>
+  breaker(): BreakerState
+  readonly counts: RowCounts
   facts(): Record<string, number | string>
   close(): void
 }
 
+const nothing = (): void => undefined
+const HEARS_NOTHING: Hears = { onRows: nothing, onWatermark: nothing, onLost: nothing, onGap: nothing }
 const CODES_MAX = 100_000
 const BUCKETS_MAX = 500_000
 const BOOT_BYTES = 12
+
+type Check = Parameters<typeof openLink>[2]
+
+/** One with a breaker, one for the intake, which waits by itself, and one that only listens; all, or none. */
+async function openLinks(
+  url: string,
+  of: ConnectionLimits,
+  check: Check,
+  warn: (text: string) => void,
+  beatKey: string,
+): Promise<[Link, Link, Link]> {
+  const open: Link[] = []
+  try {
+    open.push(await openLink(url, of, check, warn, beatKey))
+    for (const each of [check, async () => undefined]) open.push(await openLink(url, of, each, warn))
+    return open as [Link, Link, Link]
+  } catch (error) {
+    for (const link of open) link.close()
+    throw error
+  }
+}
 
 /** Connects to the server, which must keep the promise; rejects with a sentence that says what to set. */
 export async function openRedis(
@@ -80,24 +125,29 @@ export async function openRedis(
   const check = async (redis: Parameters<typeof checkServer>[0]): Promise<void> => {
     promise = await checkServer(redis, demands, now)
   }
-  const link = await openLink(url, ofConnection, check, warn)
-  const ofIntake = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
-    link.close()
-    throw error
-  })
-  const listening = await openLink(url, ofConnection, check, warn).catch((error: Error) => {
-    link.close()
-    ofIntake.close()
-    throw error
-  })
   const node = options.node ?? randomBytes(BOOT_BYTES).toString('hex')
-  const shared = createSharedClaims(link, listening, prefix, node, options.onWake ?? (() => undefined))
-  const seen = Array.from({ length: of.shards }, () => 0)
+  const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn, `${prefix}beat:${node}`)
+  const shared = createSharedClaims(link, prefix, node)
+  const seen = { watermark: 0 }
   const pressure = watchPressure(link, prefix)
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
-  const entries = createEntryLog(link, prefix, of.shards, seen)
+  const hears = options.hears ?? HEARS_NOTHING
+  const channel: NodeChannel = await listenToNode(listening, prefix, node, {
+    onLines: (text) => shared.take(text),
+    onRows: (message) => hears.onRows(decodeRows(message)),
+    onWatermark(watermark) {
+      seen.watermark = Math.max(seen.watermark, watermark)
+      hears.onWatermark(watermark)
+    },
+    onLost: () => hears.onLost(),
+    onGap() {
+      hears.onGap()
+      shared.compare().catch(() => undefined)
+    },
+  })
+  const entries = createEntryLog(link, prefix, of.shards, seen, (watermark) => channel.published(watermark))
   const links = createLinks(link, prefix, clockOffsetMs)
-  await Promise.all([pressure.look(), entries.watermarks()])
+  await Promise.all([pressure.look(), entries.publish()])
   return {
     intake,
     entries,
@@ -108,13 +158,19 @@ export async function openRedis(
     codes: createCodes(link, prefix, options.codesMax ?? CODES_MAX, clockOffsetMs),
     links,
     limiter: createLimiter(link, prefix, options.bucketsMax ?? BUCKETS_MAX, clockOffsetMs),
+    wakeAll() {
+      for (const device of [...shared.devices()]) shared.claims.wake(device, unknownRow(device))
+    },
+    appendedSeq: () => entries.appendedSeq(),
     promise,
+    breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
-    setFull: (device, isFull) => pressure.setFull(device, isFull),
-    facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.devices() }),
+    counts: createRowCounts(link, prefix, pressure),
+    facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
     close() {
       pressure.stop()
       links.stop()
+      channel.stop()
       shared.stop()
       intake.close()
       ofIntake.close()

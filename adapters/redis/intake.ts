@@ -9,6 +9,7 @@ import { limits } from '../../topics/limits.ts'
 import { appendScript, REPLY_ANSWERS, REPLY_FORGOTTEN, REPLY_OVERLOADED } from './append-script.ts'
 import type { Link } from './connection.ts'
 import { applyAnswers, bodyBytes } from './entry.ts'
+import { floorKey } from './keys.ts'
 import {
   type Call,
   createLanes,
@@ -57,13 +58,18 @@ export interface RedisIntake extends Intake {
   facts(): { readonly waitingEnvelopes: number; readonly resends: number }
 }
 
+/** The highest watermark that this node has seen: what it appends is numbered above it (D3). */
+export interface Seen {
+  watermark: number
+}
+
 /** The group commit of a node. */
 interface Commits {
   readonly link: Link
   readonly of: IntakeLimits
   readonly pressure: Pressure
-  /** Watermarks that this node has seen, by shard: numbers are above them (D3). */
-  readonly seen: readonly number[]
+  readonly floor: string
+  readonly seen: Seen
   readonly lanes: Lanes
   isFlying: boolean
   isScheduled: boolean
@@ -121,8 +127,13 @@ function queue(commits: Commits, pipeline: ChainableCommander, lane: Lane): void
   const { heads, bodies, isUnknown } = lane.sending as Sending
   if (isUnknown) commits.resends++
   const { state, stream, node, records, marks } = lane.keys
-  const bounds = [lane.number, seen[lane.shard] ?? 0, of.waitingRecordsMax, of.shardBacklogMax]
-  queueScript(pipeline, appendScript, [state, stream, node + lane.boot], [...bounds, records, marks, heads, bodies])
+  const bounds = [lane.number, seen.watermark, of.waitingRecordsMax, of.shardBacklogMax]
+  queueScript(
+    pipeline,
+    appendScript,
+    [state, stream, node + lane.boot, commits.floor],
+    [...bounds, records, marks, heads, bodies],
+  )
 }
 
 /** Resolves with the reply for each lane: bytes of the server, or why there are none. */
@@ -167,16 +178,13 @@ function takeAnswer(lanes: Lanes, lane: Lane, sending: Sending, reply: Buffer): 
   }
 }
 
-/**
- * `seen` are the watermarks that this node has seen, by shard; a number is above them. `newBoot` gives a name that
- * nobody had before.
- */
+/** `newBoot` gives a name that nobody had before. */
 export function createIntake(
   link: Link,
   prefix: string,
   of: IntakeLimits,
   pressure: Pressure,
-  seen: readonly number[],
+  seen: Seen,
   newBoot: () => string,
 ): RedisIntake {
   const lanes = createLanes(prefix, of.shards, newBoot)
@@ -184,6 +192,7 @@ export function createIntake(
     link,
     of,
     pressure,
+    floor: floorKey(prefix),
     seen,
     lanes,
     isFlying: false,

@@ -7,7 +7,7 @@
 export const KEY_PREFIX = 'hg:'
 
 export interface ShardKeys {
-  /** Hash: last, appended, done, doneCount, watermark. */
+  /** Hash: last, appended, done, doneCount, doneSeq. */
   readonly state: string
   /** The stream of entries. */
   readonly stream: string
@@ -36,8 +36,13 @@ export function shardKeys(prefix: string, shard: number): ShardKeys {
   }
 }
 
+/** The low watermark that was published last: numbers of all shards are above it. */
+export const floorKey = (prefix: string): string => `${prefix}floor`
+/** Where watermarks are told to all nodes. */
+export const watermarkChannel = (prefix: string): string => `${prefix}watermark`
 export const deviceKey = (prefix: string, device: string): string => `${prefix}device:${device}`
 export const shardCountKey = (prefix: string): string => `${prefix}shards`
+export const rowsKey = (prefix: string, device: string): string => `${prefix}rows:${device}`
 /** Devices whose inbox is full, and how often that changed. */
 export const fullKeys = (prefix: string): [devices: string, version: string] => [
   `${prefix}{full}:devices`,

@@ -15,6 +15,7 @@ export interface Pressure {
   isFull(device: string): boolean
   /** Says so to all nodes; they know it one look later, this one at once. */
   setFull(device: string, isFull: boolean): Promise<void>
+  fullDevices(limit: number): Promise<string[]>
   facts(): { readonly usedBytes: number; readonly maxBytes: number; readonly fullDevices: number }
   /** Looks now. */
   look(): Promise<void>
@@ -66,6 +67,7 @@ export function watchPressure(link: Link, prefix: string): Pressure {
       else changed.delete(device)
       full = changed
     },
+    fullDevices: (limit) => redis.srandmember(devicesKey, limit),
     facts: () => ({ usedBytes, maxBytes, fullDevices: full.size }),
     look,
     stop: () => clearInterval(timer),

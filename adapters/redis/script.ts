@@ -26,13 +26,17 @@ export function queueScript(into: ChainableCommander, { sha }: Script, keys: str
   into.callBuffer('EVALSHA', [sha, keys.length, ...keys, ...args])
 }
 
+/** The driver has them, its types do not. */
+type Evals = Record<'evalshaBuffer' | 'evalBuffer', (...args: (string | Buffer | number)[]) => Promise<unknown>>
+
 /** Calls a script; its result is bytes, numbers or lists of them, as RESP has it. */
 export async function callScript(redis: Redis, { source, sha }: Script, keys: string[], args: Argument[]) {
+  const { evalshaBuffer, evalBuffer } = redis as unknown as Evals
   try {
-    return await redis.callBuffer('EVALSHA', [sha, keys.length, ...keys, ...args])
+    return await evalshaBuffer.call(redis, sha, keys.length, ...keys, ...args)
   } catch (error) {
     if (!isUnknownScript(error as Error)) throw error
-    return await redis.callBuffer('EVAL', [source, keys.length, ...keys, ...args])
+    return await evalBuffer.call(redis, source, keys.length, ...keys, ...args)
   }
 }
 

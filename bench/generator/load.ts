@@ -23,24 +23,31 @@ export function createLoad(fleet: Fleet, options: LoadOptions): Load {
   return { fleet, traffic, senders: [], recipients: [], broken: [] }
 }
 
+/** One port, or one for each node: clients are spread over them in turn. */
+export type Ports = number | readonly number[]
+
+const portOf = (ports: Ports, i: number): number =>
+  typeof ports === 'number' ? ports : (ports[i % ports.length] as number)
+
 /** Opens the sender of every pair. Sessions are persistent, as everywhere in the load. */
-export function openSenders(load: Load, port: number): Promise<void> {
+export function openSenders(load: Load, ports: Ports): Promise<void> {
   const { traffic, senders } = load
   return openMany(load.fleet.senders.length, async (i) => {
     const member = load.fleet.senders[i] as Member
-    senders[i] = watch(load, await openConnection({ ...common(port, member), pair: i, traffic, senders }))
+    const at = common(portOf(ports, i), member)
+    senders[i] = watch(load, await openConnection({ ...at, pair: i, traffic, senders }))
   })
 }
 
 /** Opens recipients `from` to `to` (all when not given); what waits for them arrives at once. */
-export function openRecipients(load: Load, port: number, from = 0, to = load.fleet.recipients.length): Promise<void> {
+export function openRecipients(load: Load, ports: Ports, from = 0, to = load.fleet.recipients.length): Promise<void> {
   const { traffic, senders } = load
   return openMany(to - from, async (i) => {
     const recipient = from + i
     const member = load.fleet.recipients[recipient] as Member
     load.recipients[recipient] = watch(
       load,
-      await openConnection({ ...common(port, member), recipient, traffic, senders }),
+      await openConnection({ ...common(portOf(ports, recipient + 1), member), recipient, traffic, senders }),
     )
   })
 }

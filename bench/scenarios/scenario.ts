@@ -4,7 +4,7 @@ import { percentileMs } from '../generator/histogram.ts'
 import { closeLoad, type Load, wantNothing } from '../generator/load.ts'
 import { outcome } from '../generator/outcome.ts'
 import { type Traffic, waitFor } from '../generator/traffic.ts'
-import { type Cost, startCost } from '../process-cost.ts'
+import { type Cost, cpuSeconds, startCost } from '../process-cost.ts'
 import { type RunningServer, removeFolder, type ServerKind, temporaryFolder } from '../servers/server.ts'
 
 export type Settings = {
@@ -62,13 +62,23 @@ export async function measure(load: Load, server: RunningServer, seconds: number
   const { traffic } = load
   const before = traffic.arrived
   const cost = startCost(server.pids)
+  const ofParts = startParts(server.parts ?? {})
   traffic.measuring = true
   await pause(seconds)
   traffic.measuring = false
   const spent = cost()
   const messages = traffic.arrived - before
   if (messages === 0) throw new Error(`nothing arrived in ${seconds} s of load`)
-  return throughput(messages, spent, traffic)
+  return { ...throughput(messages, spent, traffic), ...ofParts(messages) }
+}
+
+/** CPU of each part by itself, in seconds per 100,000 messages. */
+function startParts(parts: Record<string, number[]>): (messages: number) => Run {
+  const before = Object.entries(parts).map(([name, pids]) => ({ name, pids, cpuS: cpuSeconds(pids) }))
+  return (messages) =>
+    Object.fromEntries(
+      before.map(({ name, pids, cpuS }) => [`${name}CpuSPer100k`, ((cpuSeconds(pids) - cpuS) * 1e5) / messages]),
+    )
 }
 
 function throughput(messages: number, cost: Cost, traffic: Traffic): Run {

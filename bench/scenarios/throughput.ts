@@ -56,23 +56,34 @@ export function openLoop(path: Path, perSecond: number): Scenario {
     figure: 'arrivalP99Ms',
     unit: 'p99 ms until arrival',
     heliographOnly: path !== 'raw',
-    run: (kind, settings) =>
-      withServer(kind, async (server) => {
-        const load = await open(server, path, OPEN_LOOP_SLOTS)
-        const pacer = pace(load, perSecond)
-        await pause(Math.max(settings.warmupS, settings.quick ? 0 : 3))
-        pacer.resetLag()
-        const figures = await measure(load, server, settings.seconds)
-        const generatorLagMs = pacer.stop()
-        return { ...figures, generatorLagMs, ...(await finish(load)) }
-      }),
+    run: (kind, settings) => withServer(kind, (server) => runOpenLoop(server, path, perSecond, settings)),
   }
+}
+
+/** One run at a fixed rate against a server that is up; `look` begins to count, and tells what it has counted. */
+export async function runOpenLoop(
+  server: RunningServer,
+  path: Path,
+  perSecond: number,
+  settings: Settings,
+  look?: () => Promise<() => Promise<Run>>,
+): Promise<Run> {
+  const load = await open(server, path, OPEN_LOOP_SLOTS)
+  const pacer = pace(load, perSecond)
+  await pause(Math.max(settings.warmupS, settings.quick ? 0 : 3))
+  pacer.resetLag()
+  const looked = await look?.()
+  const figures = await measure(load, server, settings.seconds)
+  const more = await looked?.()
+  const generatorLagMs = pacer.stop()
+  return { ...figures, generatorLagMs, ...more, ...(await finish(load)) }
 }
 
 async function open(server: RunningServer, path: Path, slots: number): Promise<Load> {
   const load = createLoad(await server.fleet(path, { pairs: PAIRS, recipients: PAIRS }), { slots })
-  await openRecipients(load, server.mqttPort)
-  await openSenders(load, server.mqttPort)
+  const ports = server.mqttPorts ?? server.mqttPort
+  await openRecipients(load, ports)
+  await openSenders(load, ports)
   return load
 }
 

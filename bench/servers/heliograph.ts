@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Account, thingFleet } from '../generator/fleet.ts'
 import { personFleet } from '../generator/person-fleet.ts'
-import { firstLine, freePort, launch, type ServerKind } from './server.ts'
+import { firstLine, freePort, launch, type RunningServer, type ServerKind } from './server.ts'
 
-const ROOT = join(import.meta.dirname, '..', '..')
-const MAIN = join('broker', 'main.ts')
+export const ROOT = join(import.meta.dirname, '..', '..')
+export const MAIN = join('broker', 'main.ts')
 const PROVISION = join('broker', 'provision.ts')
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 
@@ -34,28 +34,27 @@ export const heliograph: ServerKind = {
       logPath: join(dataDir, 'bench-server.log'),
       ready: () => isReady(httpPort),
     })
-    const lettersUsed = { thing: 0, person: 0 }
-    const provision = (kind: 'thing' | 'person', count: number): Promise<Account[]> => {
-      // Ids of one fleet never meet those of another on the same server: ta0..., tb0..., pa0...
-      const prefix = `${kind[0]}${String.fromCharCode(97 + lettersUsed[kind]++)}`
-      return runProvision({ kind, count, prefix, out: join(dataDir, `bench-${prefix}.jsonl`), settings })
-    }
-    return {
-      ...launched,
-      mqttPort,
-      httpPort,
-      pids: [launched.pid],
-      fleet: async (path, shape) => {
-        const count = shape.pairs + shape.recipients
-        return path === 'raw'
-          ? thingFleet(shape, await provision('thing', count))
-          : personFleet(shape, await provision('person', count))
-      },
-    }
+    return { ...launched, mqttPort, httpPort, pids: [launched.pid], fleet: provisioner(dataDir, settings) }
   },
 }
 
-async function isReady(httpPort: number): Promise<boolean> {
+/** Fleets on the server with these settings, made by its own program. */
+export function provisioner(dataDir: string, settings: Record<string, string>): RunningServer['fleet'] {
+  const lettersUsed = { thing: 0, person: 0 }
+  const provision = (kind: 'thing' | 'person', count: number): Promise<Account[]> => {
+    // Ids of one fleet never meet those of another on the same server: ta0..., tb0..., pa0...
+    const prefix = `${kind[0]}${String.fromCharCode(97 + lettersUsed[kind]++)}`
+    return runProvision({ kind, count, prefix, out: join(dataDir, `bench-${prefix}.jsonl`), settings })
+  }
+  return async (path, shape) => {
+    const count = shape.pairs + shape.recipients
+    return path === 'raw'
+      ? thingFleet(shape, await provision('thing', count))
+      : personFleet(shape, await provision('person', count))
+  }
+}
+
+export async function isReady(httpPort: number): Promise<boolean> {
   try {
     return (await fetch(`http://127.0.0.1:${httpPort}/readyz`)).status === 200
   } catch {

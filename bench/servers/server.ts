@@ -12,10 +12,16 @@ import { readProcess, withChildren } from '../process-cost.ts'
 
 export type RunningServer = {
   mqttPort: number
+  /** Of every node, the first one first, where there are several. */
+  mqttPorts?: number[]
   /** Zero where the server has no HTTP side. */
   httpPort: number
   /** The server's own processes; their children are found when they are measured. */
   pids: number[]
+  /** Where the engines are that it shares with others. */
+  env?: Record<string, string>
+  /** Processes whose CPU is told each by itself, by name. */
+  parts?: Record<string, number[]>
   /** Seconds from spawn to ready. */
   startS: number
   /** Provisions what the fleet needs, on this server. */

@@ -1,24 +1,86 @@
 import assert from 'node:assert/strict'
-import { createAdmission } from '../../plugins/admission.ts'
+import { createAdmission, type Ticket } from '../../plugins/admission.ts'
 import { sweepStalled } from '../../plugins/delivery.ts'
 import { limits } from '../../topics/limits.ts'
 import { startWorld, type TestDevice } from '../world/world.ts'
 import { assertEnded, assertStays, lastReason, rawClient, refusalIn, until } from './scene.ts'
 
 describe('the most that a node holds is held, and one more is not:', () => {
-  it('connections of all addresses that have not finished CONNECT', () => {
-    const admission = createAdmission(Date.now, { connectionsMax: 100_000, connectionsPerAddressMax: 100_000 })
-    const enter = (i: number) => admission.enter(`10.0.${i >>> 8}.${i & 255}`)
-    const tickets = Array.from({ length: limits.halfOpenMax }, (_, i) => enter(i))
-    assert.equal(
-      tickets.some((ticket) => 'reason' in ticket),
-      false,
-    )
-    assert.deepEqual(enter(limits.halfOpenMax), { returnCode: 0, reason: 'too_many_half_open' })
-    const [first] = tickets
-    if (first === undefined || 'reason' in first) throw new Error('no ticket')
-    admission.established(first)
-    assert.equal('reason' in enter(limits.halfOpenMax), false)
+  it('connections of all addresses whose inbox is not open yet', () => {
+    const many = 100_000
+    const caps = { connectionsMax: many, connectionsPerAddressMax: many, handshakesMax: 10, handshakesPerAddressMax: 3 }
+    const admission = createAdmission(Date.now, caps)
+    const begin = (): Ticket => {
+      const ticket = admission.begin()
+      if ('reason' in ticket) throw new Error(ticket.reason)
+      return ticket
+    }
+    const tickets = Array.from({ length: caps.handshakesMax }, begin)
+    const one = tickets[0] as Ticket
+    const isFull = () => assert.deepEqual(admission.begin(), { returnCode: 0, reason: 'too_many_handshakes' })
+    isFull()
+    // Until its inbox is open it counts for the node, CONNACK or not.
+    assert.equal(admission.enter(one, '10.0.0.1'), undefined)
+    admission.established(one)
+    isFull()
+    admission.opened(one)
+    const next = begin()
+    isFull()
+    admission.leave(next)
+    admission.leave(one)
+    admission.leave(one)
+    begin()
+    isFull()
+  })
+
+  it('connections for which stores are asked at one time, the others waiting in their order', async () => {
+    const many = 100_000
+    const caps = {
+      connectionsMax: many,
+      connectionsPerAddressMax: many,
+      handshakesMax: many,
+      handshakesPerAddressMax: many,
+    }
+    const admission = createAdmission(Date.now, caps)
+    const begin = () => admission.begin() as Ticket
+    const inside = Array.from({ length: limits.openingsMax }, begin)
+    for (const ticket of inside) assert.equal(admission.turn(ticket), undefined)
+    const waiting = Array.from({ length: 4 }, begin)
+    const order: number[] = []
+    const turns = waiting.map((ticket, i) => admission.turn(ticket)?.then(() => void order.push(i)))
+    // One that leaves while it waits passes nothing on, and one that is done does.
+    admission.leave(waiting[1] as Ticket)
+    admission.opened(inside[0] as Ticket)
+    await turns[0]
+    admission.leave(inside[1] as Ticket)
+    await turns[2]
+    assert.deepEqual(order, [0, 2])
+    admission.opened(inside[1] as Ticket)
+    await new Promise((resolve) => setImmediate(resolve))
+    assert.deepEqual(order, [0, 2])
+    admission.opened(waiting[0] as Ticket)
+    await turns[3]
+    assert.deepEqual(order, [0, 2, 3])
+  })
+
+  it('connections of the node that are being made, over real sockets', async () => {
+    const world = await startWorld({ env: { HANDSHAKES_MAX: '3', DISK_RESERVE_MIB: '1' } })
+    const waiting = await Promise.all([1, 2, 3].map(() => rawClient(world.server.mqttPort)))
+    const late = await rawClient(world.server.mqttPort)
+    await assertEnded(world, late, 'too_many_handshakes')
+    assert.equal(world.server.metrics.rejected['too_many_handshakes'], 1)
+    // Who is through takes no place: three devices are connected, and three more handshakes go on.
+    for (const client of waiting) client.destroy()
+    await until(() => world.server.openSockets() === 0)
+    for (const id of ['a', 'b', 'c']) {
+      const client = await world.connect(await world.thing(id))
+      assert.equal(client.connack?.returnCode, 0)
+      await client.subscribe(`d/${id}/from/#`)
+    }
+    const more = await Promise.all([1, 2, 3].map(() => rawClient(world.server.mqttPort)))
+    await until(() => world.server.openSockets() === 6)
+    for (const client of more) client.destroy()
+    await world.stop()
   })
 
   it('connections, who is beyond being told so', async () => {

@@ -182,13 +182,13 @@ describe('the largest that is allowed is taken, and one more is not:', () => {
     const { server } = world
     const standing = server.openSockets()
     const waiting = await Promise.all(
-      Array.from({ length: limits.halfOpenPerAddressMax }, () => rawClient(server.mqttPort)),
+      Array.from({ length: limits.handshakesPerAddressMax }, () => rawClient(server.mqttPort)),
     )
-    await until(() => server.openSockets() === standing + limits.halfOpenPerAddressMax)
+    await until(() => server.openSockets() === standing + limits.handshakesPerAddressMax)
     const late = await rawClient(server.mqttPort)
-    await assertEnded(world, late, 'too_many_half_open')
+    await assertEnded(world, late, 'too_many_handshakes')
     waiting[0]?.destroy()
-    await until(() => server.openSockets() === standing + limits.halfOpenPerAddressMax - 1)
+    await until(() => server.openSockets() === standing + limits.handshakesPerAddressMax - 1)
     assert.equal(await connectOf({}), 0)
     for (const client of waiting) client.destroy()
     await until(() => server.openSockets() === standing)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { judge } from '../../bench/bars.ts'
+import { bars, judge } from '../../bench/bars.ts'
+import { clusterBars } from '../../bench/cluster-bars.ts'
 import { parseOptions } from '../../bench/options.ts'
 import { plot } from '../../bench/plot.ts'
 import { medianOf, type Result, type ResultFile } from '../../bench/results.ts'
@@ -41,7 +42,7 @@ const file: ResultFile = {
   },
   versions: { heliograph: '1', mosquitto: '2' },
   results,
-  bars: judge(results, 'heliograph'),
+  bars: judge(bars, results, 'heliograph'),
 }
 
 describe('the bench report', () => {
@@ -58,6 +59,23 @@ describe('the bench report', () => {
     assert.deepEqual([killed?.figure, killed?.met], [1, false])
     const idle = bar('idle connection, 5,000 of them')
     assert.deepEqual([idle?.figure, idle?.met, idle?.aimMet], [null, null, null])
+  })
+
+  it('judges how the cost of a message grows with nodes, in percent of one node', () => {
+    const cost = (nodes: number, cpuSPer100k: number) => result('heliograph', `nodes-${nodes}`, { cpuSPer100k })
+    const judged = judge(clusterBars, [cost(1, 10), cost(2, 11), cost(4, 12)], 'heliograph')
+    const of = (text: string) => judged.find(({ measure }) => measure.includes(text))
+    assert.deepEqual([of('2 nodes')?.figure, of('2 nodes')?.met], [10, true])
+    assert.deepEqual([of('4 nodes')?.figure, of('4 nodes')?.met], [20, false])
+    assert.deepEqual([of('BullMQ')?.figure, of('BullMQ')?.met], [null, null])
+  })
+
+  it('takes the scenarios of a profile, and refuses those of the other', () => {
+    assert.ok(parseOptions(['--profile', 'cluster'], '2026-01-02').scenarios.includes('nodes-4'))
+    assert.ok(!parseOptions([], '2026-01-02').scenarios.includes('nodes-4'))
+    assert.equal(parseOptions(['--profile', 'cluster'], '2026-01-02').out, 'bench/results/2026-01-02-cluster.json')
+    assert.throws(() => parseOptions(['--profile', 'cluster', '--scenario', 'idle'], ''), /there is no idle/)
+    assert.throws(() => parseOptions(['--profile', 'other'], ''), /embedded or cluster/)
   })
 
   it('prints a line per scenario and per bar', () => {

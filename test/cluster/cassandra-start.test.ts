@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
-import { types } from 'cassandra-driver'
+import { Client, errors, types } from 'cassandra-driver'
 import { type CassandraSettings, cassandraLimits } from '../../adapters/cassandra/driver.ts'
 import { openCassandra } from '../../adapters/cassandra/index.ts'
+import { nodeDemands } from '../../adapters/cassandra/nodes.ts'
 import { SchemaFault } from '../../adapters/cassandra/schema.ts'
 import { StoreDownFault } from '../../core/ports.ts'
 import {
@@ -137,7 +138,7 @@ describe('the start of the store in Cassandra', () => {
     const forbidden = { ...settings, migrate: false }
     await assert.rejects(openCassandra(forbidden, keepingLog(), noFatal), (error: Error) => {
       assert.ok(error instanceof SchemaFault)
-      assert.match(error.message, /has schema 0 and this program needs 1; start one process that may migrate/)
+      assert.match(error.message, /has schema 0 and this program needs 1; start one process with CASSANDRA_MIGRATE=yes/)
       return true
     })
     await (await openCassandra(settings, keepingLog(), noFatal)).close()
@@ -159,6 +160,43 @@ describe('the start of the store in Cassandra', () => {
     await client.execute(`INSERT INTO ${settings.keyspace}.migrations (version) VALUES (99)`, [], { prepare: false })
     await client.shutdown()
     await refuses({}, /made by a newer version \(99\)/)
+  }).timeout(SETUP_MS_MAX)
+
+  it('refuses to start as a user that may not make tables', async () => {
+    const { execute } = Client.prototype
+    Client.prototype.execute = function forbidden(this: Client, ...given: unknown[]) {
+      const isAllowed = !String(given[0]).startsWith('CREATE')
+      if (isAllowed) return (execute as (...all: unknown[]) => Promise<never>).apply(this, given)
+      return Promise.reject(new errors.ResponseError(types.responseErrorCodes.unauthorized, 'User u has no CREATE'))
+    } as typeof execute
+    try {
+      const opened = openCassandra(fresh(), keepingLog(), noFatal)
+      await assert.rejects(opened, /may not make the tables of keyspace .*no CREATE.*grant it CREATE and ALTER/)
+    } finally {
+      Client.prototype.execute = execute
+    }
+  }).timeout(SETUP_MS_MAX)
+
+  for (const [aheadMs, says] of [
+    [61_000, /clock of Cassandra 127.0.0.1:\d+ is 61 s behind this machine's; let both follow NTP/],
+    [-61_000, /clock of Cassandra 127.0.0.1:\d+ is 6[01] s ahead of this machine's/],
+  ] as const) {
+    it(`refuses clocks that are apart by ${aheadMs} ms`, async () => {
+      const settings = fresh()
+      const open = (ms: number) =>
+        openCassandra(settings, keepingLog(), noFatal, cassandraLimits, () => Date.now() + ms)
+      await assert.rejects(open(aheadMs), says)
+      await (await open(aheadMs * 0.9)).close()
+    }).timeout(SETUP_MS_MAX)
+  }
+
+  it('refuses a version that is too old, and says what a row rests on', async () => {
+    const open = (versionMin: number) =>
+      openCassandra(fresh(), keepingLog(), noFatal, cassandraLimits, Date.now, { ...nodeDemands, versionMin })
+    await assert.rejects(open(99), /^Error: Cassandra 127.0.0.1:\d+ runs [\d.]+.*, which is too old; run 99.0 or later/)
+    const store = await open(nodeDemands.versionMin)
+    assert.match(store.promise(), /^Cassandra \d[\d.]+\S*, commitlog_sync (periodic|batch|group), one copy: /)
+    await store.close()
   }).timeout(SETUP_MS_MAX)
 
   it('warns of a commit log that is synced periodically', async () => {

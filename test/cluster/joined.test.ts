@@ -44,7 +44,7 @@ const fatal = (error: Error): void => {
 /** Applies what was appended, as a worker does, before the caller goes on: the suites look for their rows at once. */
 function applied({ redis, cassandra }: Pick<Process, 'redis' | 'cassandra'>, watermark: LowWatermark): Intake {
   const { intake, entries, wakes, deadLetters } = redis
-  const storage = { entries, wakes, deadLetters, rows: cassandra.rows, log: quiet }
+  const storage = { entries, wakes, deadLetters, rows: cassandra.rows, log: quiet, written: () => undefined }
   const turns = new Map<number, Promise<void>>()
 
   async function turn(shard: number): Promise<void> {
@@ -71,16 +71,20 @@ function applied({ redis, cassandra }: Pick<Process, 'redis' | 'cassandra'>, wat
 async function openProcess(prefix: string, keyspace: string, bounds: Bounds): Promise<Process> {
   const { waitingRecordsMax } = bounds
   const intake = { shards: SHARDS, ...(waitingRecordsMax === undefined ? {} : { waitingRecordsMax }) }
+  let hear = (_: number): void => undefined
+  const nothing = (): void => undefined
+  const hears = { onRows: nothing, onWatermark: (upTo: number) => hear(upTo), onLost: nothing, onGap: nothing }
   const [redis, cassandra] = await Promise.all([
-    openRedis(redisUrl(), Date.now, () => undefined, { prefix, intake }),
+    openRedis(redisUrl(), Date.now, () => undefined, { prefix, intake, hears }),
     openCassandra(settingsFor(keyspace), quiet, fatal),
   ])
-  const watermark = createLowWatermark(redis.entries, SHARDS)
-  const view = createInboxView(cassandra.rows, redis.devices, watermark, quiet)
+  const watermark = createLowWatermark(redis.entries)
+  hear = watermark.hear
+  const view = createInboxView(cassandra.rows, redis.devices, watermark, quiet, () => undefined)
   const { backlog } = cassandra
   const ports = { intake: applied({ redis, cassandra }, watermark), inbox: view.inbox, backlog, claims: redis.claims }
   // As after its first second: what was written before it began can be read.
-  await watermark.refresh()
+  await redis.entries.publish().then((upTo) => new Promise<void>((resolve) => watermark.onceReadable(upTo, resolve)))
   return { ports, redis, cassandra, watermark, view }
 }
 

@@ -46,7 +46,6 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ],
 ]
 const NODES = 'test/cluster/cassandra-three-nodes.test.ts'
-const CHAOS = 'test/cluster/kill.test.ts'
 type Run = { readonly env: Record<string, string>; readonly args: readonly string[] }
 /** The library of BullMQ leaves helpers of its compiler behind. */
 const onCluster = (files: readonly string[]): Run => ({
@@ -54,7 +53,7 @@ const onCluster = (files: readonly string[]): Run => ({
   args: ['--no-check-leaks', ...files, '--grep', EMBEDDED_ONLY.map(([title]) => title).join('|'), '--invert'],
 })
 const RUNS: readonly Run[] = [
-  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', CHAOS, '--ignore', NODES] },
+  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', NODES] },
   onCluster(FLOWS),
   onCluster(SDK),
   onCluster(API),
@@ -102,10 +101,7 @@ function interruption(): AbortSignal {
   return controller.signal
 }
 
-/** `--chaos`: only the kills and pauses, which take minutes and want a machine of their own. */
-const isChaos = process.argv.includes('--chaos')
-const runs = isChaos ? [{ env: {}, args: [CHAOS] }] : RUNS
-const more = process.argv.slice(2).filter((each) => each !== '--chaos')
+const more = process.argv.slice(2)
 
 async function main(): Promise<Counts> {
   const interrupted = interruption()
@@ -115,7 +111,7 @@ async function main(): Promise<Counts> {
     // A single node of Cassandra that is killed loses what it only had in memory, unless it is told not to.
     started = await up({ ...request, names: serviceNames, interrupted }, { cassandra: { sync: 'batch' } })
     const counts = { passed: 0, failed: 0 }
-    for (const { env, args } of runs) {
+    for (const { env, args } of RUNS) {
       const { passed, failed } = await runMocha(args, { ...environmentOf(usualStateFile), ...env }, interrupted)
       counts.passed += passed
       counts.failed += failed

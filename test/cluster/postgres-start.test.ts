@@ -44,6 +44,22 @@ describe('the start on PostgreSQL', () => {
     await schema.open({ mayForget: true }, url.href)
   })
 
+  for (const [skewMs, text] of [
+    [61_000, /clock of PostgreSQL is 61 s behind this machine's; let both follow NTP/],
+    [-61_000, /clock of PostgreSQL is 6[01] s ahead of this machine's/],
+  ] as const) {
+    it(`refuses clocks that are apart by ${skewMs} ms`, async () => {
+      await assert.rejects(schema.open({ now: () => Date.now() + skewMs }), says(text))
+      await schema.open({ now: () => Date.now() + skewMs * 0.9 })
+    })
+  }
+
+  it('refuses a version that is too old, and says what an account rests on', async () => {
+    await assert.rejects(schema.open({ versionMin: 990_000 }), says(/^PostgreSQL \d+.* is too old; run 99 or later/))
+    const { promise } = await schema.open()
+    assert.match(promise, /^PostgreSQL \d+.*, fsync (on|off), synchronous_commit (on|off): an account is on its disk alone/)
+  })
+
   it('says so when nobody listens there, without the password', async () => {
     const cable = await schema.cable()
     const url = new URL(schema.through(cable))

@@ -15,6 +15,7 @@ import {
   VERDICT_NEW,
 } from '../../core/envelope.ts'
 import { rowBytesMax, writeRow } from '../../core/plan.ts'
+import { type Entry, ROW_FRAME } from '../../core/ports.ts'
 import { seqFromMs, seqToUnixMs } from '../../topics/ids.ts'
 import { append, envelope, target } from '../ports/envelopes.ts'
 import { allTexts, bodyText, openScene, type Scene, until } from './redis-scene.ts'
@@ -130,7 +131,7 @@ describe('the entries of a shard on Redis', () => {
     assert.deepEqual(await texts(2), ['0', '1'])
     assert.deepEqual(await texts(9), ['0', '1', '2', '3', '4'])
     const [, second] = await node.entries.read(0, 9)
-    await node.entries.done(0, second?.id ?? '')
+    await node.entries.done(0, second as Entry)
     assert.deepEqual(await texts(9), ['2', '3', '4'])
     assert.deepEqual([await node.entries.backlog(0), await node.entries.backlog(1)], [3, 1])
   })
@@ -138,75 +139,128 @@ describe('the entries of a shard on Redis', () => {
   it('are done upwards only', async () => {
     for (let i = 0; i < 3; i++) await put(`${i}`)
     const [first, second] = await node.entries.read(0, 9)
-    await node.entries.done(0, second?.id ?? '')
-    await node.entries.done(0, second?.id ?? '')
-    await node.entries.done(0, first?.id ?? '')
+    await node.entries.done(0, second as Entry)
+    await node.entries.done(0, second as Entry)
+    await node.entries.done(0, first as Entry)
     assert.deepEqual(await texts(9), ['2'])
-    await assert.rejects(node.entries.done(0, '1-99'), /no such entry/)
+    await assert.rejects(node.entries.done(0, { id: '1-99', envelopes: [] }), /no such entry/)
     assert.equal(await node.entries.backlog(0), 1)
   })
 
   it('count their attempts across workers, until they are done', async () => {
     const other = await scene.node()
     for (let i = 0; i < 2; i++) await put(`${i}`)
-    const [first, second] = (await node.entries.read(0, 9)).map(({ id }) => id)
+    const entries = await node.entries.read(0, 9)
+    const [first, second] = entries.map(({ id }) => id)
     assert.ok(first && second)
     assert.equal(await node.entries.attempts(0, first), 1)
     assert.equal(await other.entries.attempts(0, first), 2)
     assert.equal(await node.entries.attempts(0, second), 1)
     assert.equal(await node.entries.attempts(0, first), 3)
-    await node.entries.done(0, first)
+    await node.entries.done(0, entries[0] as Entry)
     assert.equal(await other.entries.attempts(0, second), 2)
     assert.deepEqual(await scene.redis.hkeys(key('attempts')), [second])
-    await node.entries.done(0, second)
+    await node.entries.done(0, entries[1] as Entry)
     assert.equal(await node.entries.attempts(0, first), 0)
     assert.equal(await scene.redis.exists(key('attempts')), 0)
   })
 
-  it('hold the watermark below the first that is not done; drained, it is the time of the store', async () => {
+  it('hold the watermark of all shards at what is done; when all are, it is the time of the store', async () => {
     for (let i = 0; i < 3; i++) await put(`${i}`)
     const entries = await node.entries.read(0, 9)
     const [first, second, third] = entries.map(({ envelopes }) => envelopes[0]?.seq ?? 0)
-    assert.equal(await node.entries.publish(0), (first ?? 0) - 1)
-    await node.entries.done(0, entries[0]?.id ?? '')
-    assert.equal((await node.entries.watermarks())[0], (first ?? 0) - 1)
-    assert.equal(await node.entries.publish(0), (second ?? 0) - 1)
-    await node.entries.done(0, entries[2]?.id ?? '')
-    const drained = await node.entries.publish(0)
+    assert.ok((await node.entries.publish()) < (first ?? 0))
+    await put('of another shard', 1)
+    const [elsewhere] = await node.entries.read(1, 9)
+    await node.entries.done(1, elsewhere as Entry)
+    assert.ok((await node.entries.publish()) < (first ?? 0))
+    await node.entries.done(0, entries[1] as Entry)
+    assert.equal(await node.entries.publish(), second)
+    await node.entries.done(0, entries[2] as Entry)
+    const drained = await node.entries.publish()
     assert.ok(drained >= (third ?? 0) && Math.abs(seqToUnixMs(drained) - Date.now()) < 1_000)
-    assert.deepEqual((await node.entries.watermarks()).slice(0, 2), [drained, 0])
+    await until(async () => (await node.entries.publish()) > drained, 'time goes on')
   })
 
-  it('raise the last number to the watermark of a drained shard, which goes on with the time', async () => {
-    const first = await node.entries.publish(0)
-    assert.ok(Math.abs(seqToUnixMs(first) - Date.now()) < 1_000)
-    assert.equal(await scene.redis.hget(key('state'), 'last'), String(first))
-    await until(async () => (await node.entries.publish(0)) > first, 'time goes on')
+  it('tell the watermark to all nodes, behind the rows up to it', async () => {
+    const heard: string[] = []
+    const row = {
+      seq: 5,
+      sub: 1,
+      kind: ROW_FRAME,
+      peer: '\u00ff',
+      expiresMs: 9,
+      source: Buffer.from('-row-'),
+      start: 1,
+    } as const
+    const other = await scene.node({
+      node: 'n2',
+      hears: {
+        onRows: (rows) =>
+          void heard.push(
+            ...rows.map(({ source, start, end, ...rest }) =>
+              JSON.stringify({
+                ...rest,
+                text: source === undefined ? '' : Buffer.from(source).toString('utf8', start, end),
+              }),
+            ),
+          ),
+        onWatermark: () => void heard.push('watermark'),
+        onLost: () => undefined,
+        onGap: () => undefined,
+      },
+    })
+    const holder = { onWake: () => true, onLost: () => undefined }
+    await other.claims.known('b', other.claims.claim('b', holder))
+    heard.length = 0
+    await put('x')
+    const [entry] = await node.entries.read(0, 9)
+    const large = { ...row, source: Buffer.alloc(20_000), start: 0, end: 20_000, seq: 6 }
+    await node.wakes.hand([
+      { ...row, device: 'b', end: 4 },
+      { ...large, device: 'b' },
+      { ...row, device: 'nobody', end: 4 },
+    ])
+    await node.entries.done(0, entry as Entry)
+    await until(async () => heard.at(-1) === 'watermark', 'the watermark')
+    const same = { device: 'b', sub: 1, kind: 0, peer: '\u00ff', expiresMs: 9 }
+    const said = heard.filter((each) => each !== 'watermark').map((each) => JSON.parse(each) as object)
+    // A body that is too long is read instead.
+    assert.deepEqual(said, [
+      { ...same, seq: 5, text: 'row' },
+      { ...same, seq: 6, text: '' },
+    ])
+    assert.ok(heard.lastIndexOf('watermark') > heard.findLastIndex((each) => each.startsWith('{')))
   })
 
   it('are never numbered at or below a published watermark, nor does it fall, when the clock steps back', async () => {
     const ahead = seqFromMs(Date.now() + HOUR_MS)
     await scene.redis.hset(key('state'), 'last', String(ahead))
-    assert.equal(await node.entries.publish(0), ahead)
+    assert.equal(await node.entries.publish(), ahead)
     const next = await append(node.intake, envelope('b', 'x'))
     assert.equal(next.seq, ahead + 1)
-    assert.equal(await node.entries.publish(0), ahead)
-    const [entry] = await node.entries.read(0, 1)
-    await node.entries.done(0, entry?.id ?? '')
-    assert.equal(await node.entries.publish(0), ahead + 1)
+    const elsewhere = envelope('b', 'z')
+    await node.intake.append(1, [elsewhere])
+    assert.equal(elsewhere.seq, ahead + 1)
+    assert.equal(await node.entries.publish(), ahead)
+    for (const shard of [0, 1]) {
+      const [entry] = await node.entries.read(shard, 1)
+      await node.entries.done(shard, entry as Entry)
+    }
+    assert.equal(await node.entries.publish(), ahead + 1)
     assert.equal((await append((await scene.node()).intake, envelope('b', 'y'))).seq, ahead + 2)
   })
 
   it('go at least 60 s after they are done, and none that is not', async () => {
     for (let i = 0; i < 4; i++) await put(`${i}`)
     const entries = await node.entries.read(0, 9)
-    await node.entries.done(0, entries[1]?.id ?? '')
+    await node.entries.done(0, entries[1] as Entry)
     await node.entries.trim(0)
     await node.entries.trim(0)
     assert.equal(await scene.redis.xlen(key('stream')), 4)
     const [checkpoint = '', ...more] = await scene.redis.lrange(key('checkpoints'), 0, -1)
     assert.deepEqual([checkpoint.split(' ')[1], more.length], [entries[1]?.id, 0])
-    await node.entries.done(0, entries[2]?.id ?? '')
+    await node.entries.done(0, entries[2] as Entry)
     const setBack = async (ms: number): Promise<void> => {
       await scene.redis.lset(key('checkpoints'), 0, `${Date.now() - ms} ${entries[1]?.id}`)
       await node.entries.trim(0)

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { openRedis } from '../../adapters/redis/index.ts'
 import { DEDUPE_RECORD, type Envelope, IntakeFault, VERDICT_AGAIN, VERDICT_NEW } from '../../core/envelope.ts'
+import type { Entry } from '../../core/ports.ts'
 import { append, envelope } from '../ports/envelopes.ts'
 import {
   allEntries,
@@ -78,6 +79,13 @@ describe('a Redis of a cluster', () => {
         node.close()
       })
     }
+
+    it('is refused when it is a replica', async () => {
+      await scene.redis.replicaof('127.0.0.1', 1)
+      await assert.rejects(scene.node(), /is a replica and takes no writes: give REDIS_URL of the one it follows/)
+      await scene.redis.replicaof('NO', 'ONE')
+      await scene.node()
+    })
 
     it('says what a PUBACK rests on', async () => {
       assert.match(
@@ -242,10 +250,10 @@ describe('a Redis of a cluster', () => {
 
       const [first, second] = await node.entries.read(0, 9)
       assert.equal(await node.entries.attempts(0, first?.id ?? ''), 1)
-      await node.entries.done(0, first?.id ?? '')
-      await node.entries.done(0, second?.id ?? '')
+      await node.entries.done(0, first as Entry)
+      await node.entries.done(0, second as Entry)
       assert.deepEqual(await node.entries.read(0, 9), [])
-      const watermark = await node.entries.publish(0)
+      const watermark = await node.entries.publish()
       assert.ok(watermark > (second?.envelopes[0]?.seq ?? 0))
       await node.entries.trim(0)
       await node.devices.setSubscribed('b', true)

@@ -81,7 +81,7 @@ describe('settings', () => {
     assert.equal(names.length, configLines(readConfig({})).length)
     for (const name of names) {
       const misspelt = { [`${name}X`]: '1' }
-      if (/^(DATA|LOG|NODE|WINDOW)_/.test(name)) assert.doesNotThrow(() => readConfig(misspelt), name)
+      if (/^(DATA|LOG|NODE|PROXY|WINDOW)_/.test(name)) assert.doesNotThrow(() => readConfig(misspelt), name)
       else assert.throws(() => readConfig(misspelt), new RegExp(`${name}X is not a setting`))
     }
     assert.doesNotThrow(() => readConfig({ NODE_OPTIONS: '', LOG_FORMAT: 'x', MQTTX: '1', HTTPS_PROXY: 'x' }))

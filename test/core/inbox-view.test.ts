@@ -90,7 +90,7 @@ function startNode(store: Store): Node {
     value: () => store.watermark,
     onceReadable: (_seq: number, call: () => void) => call(),
   } as unknown as LowWatermark
-  const node: Node = { view: createInboxView(rows, states, watermark, quiet), isDead: false }
+  const node: Node = { view: createInboxView(rows, states, watermark, quiet, () => undefined), isDead: false }
   return node
 }
 

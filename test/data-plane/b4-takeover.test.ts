@@ -126,11 +126,11 @@ describe('B4: the newer connection of a device takes it over', () => {
     const dying = await world.connect(bob)
     await until(() => opens === 2, 'the opening of the inbox')
     const row = { device: 'bob', seq: 1, sub: 0, kind: ROW_FRAME, peer: '', expiresMs: 0, start: 0, end: 0 } as const
-    assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), true)
+    assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), 'woken')
     const before = world.server.metrics.connections
     dying.destroy()
     await until(() => world.server.metrics.connections < before, 'the end of the connection')
-    assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), false)
+    assert.equal(ports.claims.wake('bob', { ...row, source: undefined }), 'away')
     held.resolve()
     ports.inbox.open = open
     await send(from, alice, [bob])

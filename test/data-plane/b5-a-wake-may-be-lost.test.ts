@@ -25,7 +25,7 @@ describe('B5: a wake may be lost', () => {
   function dropWakes(): void {
     world.server.opened.ports.claims.wake = () => {
       woken++
-      return true
+      return 'woken'
     }
   }
 

@@ -85,7 +85,7 @@ function startTalk(server: Server, input: Buffer, lane: number): Talk {
     },
   })
   const closed = new Promise<void>((resolve) => void stream.once('close', resolve))
-  server.accept(stream, `10.0.0.${lane}`)
+  server.door.take(stream, `10.0.0.${lane}`)
   return { input, stream, out, closed }
 }
 

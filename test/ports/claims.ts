@@ -25,7 +25,10 @@ export function claimsSuite(open: Opener<Given>): void {
     const claims = () => opening.ports.claims
     const heard: string[] = []
     const holder = (name: string): ClaimHolder => ({
-      onWake: ({ seq }) => void heard.push(`${name} woken ${seq}`),
+      onWake({ seq }) {
+        heard.push(`${name} woken ${seq}`)
+        return true
+      },
       onLost: (reason) => void heard.push(`${name} lost ${reason}`),
     })
     beforeEach(async () => {
@@ -34,12 +37,14 @@ export function claimsSuite(open: Opener<Given>): void {
     })
     afterEach(() => opening.close())
 
-    it('wakes the holder of the device and no other', () => {
+    it('wakes the holder of the device and no other, and says whether it has sent the row', () => {
       claims().claim('a', holder('one'))
       claims().claim('b', holder('two'))
-      assert.equal(claims().wake('b', row('b', 5)), true)
-      assert.equal(claims().wake('c', row('c', 6)), false)
+      assert.equal(claims().wake('b', row('b', 5)), 'sent')
+      assert.equal(claims().wake('c', row('c', 6)), 'away')
       assert.deepEqual(heard, ['two woken 5'])
+      claims().claim('d', { onWake: () => false, onLost: () => undefined })
+      assert.equal(claims().wake('d', row('d', 7)), 'woken')
     })
 
     it('tells the previous holder before the new one has the claim, and gives a higher epoch', () => {
@@ -56,9 +61,9 @@ export function claimsSuite(open: Opener<Given>): void {
       const old = claims().claim('a', holder('old'))
       const now = claims().claim('a', holder('new'))
       claims().release('a', old)
-      assert.equal(claims().wake('a', row('a', 1)), true)
+      assert.equal(claims().wake('a', row('a', 1)), 'sent')
       claims().release('a', now)
-      assert.equal(claims().wake('a', row('a', 2)), false)
+      assert.equal(claims().wake('a', row('a', 2)), 'away')
       claims().release('a', now)
       assert.deepEqual(heard, ['old lost takeover', 'new woken 1'])
     })
@@ -75,7 +80,7 @@ export function claimsSuite(open: Opener<Given>): void {
       claims().evict('a', 'revoked')
       claims().evict('a', 'revoked')
       claims().evict('nobody', 'revoked')
-      assert.equal(claims().wake('a', row('a', 1)), false)
+      assert.equal(claims().wake('a', row('a', 1)), 'away')
       assert.deepEqual(heard, ['one lost revoked'])
     })
   })
