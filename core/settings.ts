@@ -208,7 +208,8 @@ export const settingRows = {
     env: 'DATABASE_MAY_FORGET',
     type: 'flag',
     fallback: 'no',
-    about: 'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
+    about:
+      'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
   },
   cassandraContactPoints: {
     env: 'CASSANDRA_CONTACT_POINTS',

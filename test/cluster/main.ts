@@ -34,7 +34,10 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ],
   ['acknowledged and not yet told, and tells it then', 'the same'],
   ['before the first is on the disk', 'it holds the thread that writes flags, which Redis does by itself'],
-  ['an inbox is bounded (?!by time)', 'B6: no job counts the rows of a cluster yet'],
+  [
+    'an inbox is bounded (?!by time)',
+    'a cluster counts rows behind the append: full a moment later (test/cluster/workers-count.test.ts)',
+  ],
   ['is in no file of a client, in no file of the server', 'it looks into the files of the store'],
   ['keeps no token in the folder', 'the same'],
   ['keeps the number nowhere in the store', 'the same'],
