@@ -38,6 +38,10 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
     'an inbox is bounded (?!by time)',
     'a cluster counts rows behind the append: full a moment later (test/cluster/workers-count.test.ts)',
   ],
+  [
+    'by steps of the retention job that are bounded',
+    'eighty inboxes one after the other, over the network, are more than a test waits for',
+  ],
   ['is in no file of a client, in no file of the server', 'it looks into the files of the store'],
   ['keeps no token in the folder', 'the same'],
   ['keeps the number nowhere in the store', 'the same'],
