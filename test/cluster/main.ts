@@ -44,6 +44,7 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ],
   ['is in no file of a client, in no file of the server', 'it looks into the files of the store'],
   ['keeps no token in the folder', 'the same'],
+  ['limits of the key directory', 'it stops the clock, and the one of a shared limiter is the server’s'],
   ['keeps the number nowhere in the store', 'the same'],
   ['and says that the disk is full', 'there is no disk of its own that could be full'],
   ['sees a node and its store in numbers', 'they are the numbers of the embedded store'],
