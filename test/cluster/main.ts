@@ -43,6 +43,10 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
     'eighty inboxes one after the other, over the network, are more than a test waits for',
   ],
   ['is in no file of a client, in no file of the server', 'it looks into the files of the store'],
+  [
+    'once the ring of ids is taken up behind it',
+    'it expects rows right behind a PUBACK, before a worker has written them',
+  ],
   ['keeps no token in the folder', 'the same'],
   ['limits of the key directory', 'it stops the clock, and the one of a shared limiter is the server’s'],
   ['keeps the number nowhere in the store', 'the same'],
