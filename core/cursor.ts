@@ -13,8 +13,6 @@ export interface Track {
   last: Position
   /** Acknowledged above the base. */
   above: Position[]
-  /** Acknowledged since the cursor was taken last. */
-  count: number
 }
 
 export const isAbove = (a: Position, b: Position): boolean => a.seq > b.seq || (a.seq === b.seq && a.sub > b.sub)
@@ -23,40 +21,44 @@ export const positionKey = ({ seq, sub }: Position): string => `${seq}.${sub}`
 /** Begins where the cursor stands. */
 export function newTrack({ seq, sub, above }: InboxCursor): Track {
   const base = { seq, sub }
-  return { base, open: [], last: base, above: [...above], count: 0 }
+  return { base, open: [], last: base, above: [...above] }
 }
 
-/** Rows were read, in order, from the base on; those read before are left out. */
-export function noteRead(track: Track, rows: readonly Position[]): void {
+/**
+ * All rows above `from` and up to the last of these were read, in order; those read before are left out. Who begins
+ * above what was read leaves a gap: nobody knows what lies in it, so that says nothing.
+ */
+export function noteRead(track: Track, from: Position, rows: readonly Position[]): void {
+  if (isAbove(from, track.last)) return
+  const known = new Set(track.above.map(positionKey))
   for (const { seq, sub } of rows) {
     const position = { seq, sub }
     if (!isAbove(position, track.last)) continue
     track.last = position
-    track.open.push(position)
+    if (!known.has(positionKey(position))) track.open.push(position)
   }
 }
 
-/** Rows were acknowledged. Idempotent. */
+/** Rows were acknowledged, also such as were read beyond a gap. Idempotent. */
 export function noteAcknowledged(track: Track, rows: readonly Position[]): void {
   const gone = new Set(rows.map(positionKey))
-  const kept: Position[] = []
-  for (const position of track.open) {
-    if (!gone.has(positionKey(position))) kept.push(position)
-    else {
-      track.above.push(position)
-      track.count++
-    }
+  track.open = track.open.filter((position) => !gone.has(positionKey(position)))
+  const known = new Set(track.above.map(positionKey))
+  for (const { seq, sub } of rows) {
+    const position = { seq, sub }
+    if (known.has(positionKey(position)) || !isAbove(position, track.base)) continue
+    known.add(positionKey(position))
+    track.above.push(position)
   }
-  track.open = kept
 }
 
 /** Moves the base up to the first open row, and gives the cursor that stands there. */
 export function takeCursor(track: Track): InboxCursor {
   const [first] = track.open
-  track.count = 0
   for (const position of track.above) {
     // Reading is in order: below the first open row everything was read, and acknowledged.
-    if ((first === undefined || isAbove(first, position)) && isAbove(position, track.base)) track.base = position
+    const isRead = first === undefined ? !isAbove(position, track.last) : isAbove(first, position)
+    if (isRead && isAbove(position, track.base)) track.base = position
   }
   if (first === undefined && isAbove(track.last, track.base)) track.base = track.last
   const { base } = track

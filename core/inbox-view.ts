@@ -73,14 +73,21 @@ function viewOf({ views }: Parts, device: string): View {
 
 // ---------------------------------------------------------------- saving
 
+/** Where the cursor stands; two who ask for it at once share one. */
+async function trackOf({ rows }: Parts, device: string, view: View): Promise<Track> {
+  if (view.track !== undefined) return view.track
+  const cursor = await rows.cursor(device)
+  view.track ??= newTrack(cursor)
+  return view.track
+}
+
 async function isSaid({ states }: Parts, { by, peer, upTo }: Mark): Promise<boolean> {
   return (await states.markOf(by, peer)) >= upTo
 }
 
 /** Rows whose marks are appended go below or above the cursor; the others wait. */
 async function saveNow(parts: Parts, device: string, view: View): Promise<void> {
-  const { track } = view
-  if (track === undefined) return
+  const track = await trackOf(parts, device, view)
   const taken = view.acknowledged.splice(0)
   const waiting = new Set<Acknowledged>()
   try {
@@ -171,12 +178,12 @@ function readable({ watermark, wake, behind }: Parts, device: string, seq: numbe
 async function page(parts: Parts, device: string, seq: number, sub: number, limit: number): Promise<Row[]> {
   const { rows, watermark } = parts
   const view = viewOf(parts, device)
-  view.track ??= newTrack(await rows.cursor(device))
+  const track = await trackOf(parts, device, view)
   for (let from = { seq, sub }; ; ) {
     // What is saved while this reads is hidden no more, and may be in what is read.
     const hidden = new Set(view.hidden)
     const found = await rows.page(device, from.seq, from.sub, watermark.value(), limit)
-    noteRead(view.track, found)
+    noteRead(track, from, found)
     const shown = found.filter((row) => !hidden.has(positionKey(row)) && !view.hidden.has(positionKey(row)))
     const last = found.at(-1)
     if (shown.length > 0) return shown
@@ -219,7 +226,11 @@ export function createInboxView(
     async open(device) {
       const { appendedSeq, ...state } = await states.open(device)
       await readable(parts, device, appendedSeq)
-      viewOf(parts, device).open++
+      while (parts.views.get(device)?.saving !== undefined) await parts.views.get(device)?.saving
+      const view = viewOf(parts, device)
+      // It may have been elsewhere meanwhile, and have acknowledged there what is open here.
+      if (view.open === 0) view.track = undefined
+      view.open++
       return state
     },
     setSubscribed: (device, subscribed) => states.setSubscribed(device, subscribed),
@@ -246,7 +257,8 @@ export function createInboxView(
     isBehind: (device) => parts.behind.has(device),
     sent(row) {
       const track = parts.views.get(row.device)?.track
-      if (track !== undefined) noteRead(track, [row])
+      // All below it was read or sent: `isBehind` says when not.
+      if (track !== undefined) noteRead(track, track.last, [row])
     },
     save: () => saveAll(parts),
     stop() {

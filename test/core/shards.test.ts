@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { pairShard, shardOf } from '../../core/shards.ts'
+import { byShard, pairShard, shardOf } from '../../core/shards.ts'
 
 const SHARDS = 8
 const key = (n: number): Buffer => createHash('sha256').update(`${n}`).digest().subarray(0, 16)
@@ -40,5 +40,16 @@ describe('shards', () => {
 
   it('are all one when there is one', () => {
     assert.deepEqual([shardOf(key(1), 1), pairShard('a', 'b', 1)], [0, 0])
+  })
+
+  it('part a batch without changing the order within a shard', () => {
+    const batch = [2, 0, 2, 1, 0, 2].map((shard, n) => ({ shard, n }))
+    const parts = [...byShard(batch)].map(([shard, part]) => [shard, part.map(({ n }) => n)])
+    assert.deepEqual(parts, [
+      [2, [0, 2, 5]],
+      [0, [1, 4]],
+      [1, [3]],
+    ])
+    assert.equal(byShard([]).size, 0)
   })
 })

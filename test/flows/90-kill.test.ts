@@ -8,6 +8,7 @@ import { connect } from '../suites/broker.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import { type ServerProcess, spawnServer } from '../world/process.ts'
+import { isCluster } from '../world/profile.ts'
 import {
   ciphertext,
   connectRecipient,
@@ -65,7 +66,8 @@ describe('kill -9 of the server', () => {
   }
 
   it(`loses nothing in ${ROUNDS} rounds at random instants (HELIOGRAPH_SEED=${seed})`, async function () {
-    this.timeout(60_000)
+    // In a cluster each start opens three engines.
+    this.timeout(isCluster ? 180_000 : 60_000)
     const random = randomOf(seed)
     const all = await lanes()
     const clients = () =>
