@@ -72,7 +72,12 @@ async function openProcess(prefix: string, keyspace: string, bounds: Bounds): Pr
   const { waitingRecordsMax } = bounds
   const intake = { shards: SHARDS, ...(waitingRecordsMax === undefined ? {} : { waitingRecordsMax }) }
   let hear = (_: number): void => undefined
-  const hears = { onRows: () => undefined, onWatermark: (upTo: number) => hear(upTo), onGap: () => undefined }
+  const hears = {
+    onRows: () => undefined,
+    onWatermark: (upTo: number) => hear(upTo),
+    onLost: () => undefined,
+    onGap: () => undefined,
+  }
   const [redis, cassandra] = await Promise.all([
     openRedis(redisUrl(), Date.now, () => undefined, { prefix, intake, hears }),
     openCassandra(settingsFor(keyspace), quiet, fatal),
