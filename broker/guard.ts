@@ -106,8 +106,16 @@ function connectOrWait(guards: Guards, guard: Guard, bytes: Buffer): number {
   guard.connectTimer = setTimeout(end, connectMs + authenticateMs, guards, guard, 'connect_timeout')
   const frame = bytes.subarray(0, length)
   if (bytes[0] !== 0x10) end(guards, guard, 'malformed_packet')
-  else void join(guards, guard, frame).catch(() => end(guards, guard, 'storage_unavailable'))
+  else setImmediate(() => setImmediate(joinIfThere, guards, guard, frame))
   return length
+}
+
+/**
+ * Asks nobody about a client that has gone: its end is seen in the turn of the loop behind its CONNECT. After a storm
+ * many waited for longer than they cared to.
+ */
+function joinIfThere(guards: Guards, guard: Guard, frame: Buffer): void {
+  if (guard.stage === 'joining') join(guards, guard, frame).catch(() => end(guards, guard, 'storage_unavailable'))
 }
 
 const INCOMPLETE = -1

@@ -45,14 +45,50 @@ export interface ListenerSettings {
 
 const addressOf = (socket: Socket): string => socket.remoteAddress ?? 'unknown'
 
-function listen(server: Server, { host, port }: ListenerSettings): Promise<Listener> {
+const BACKLOG = 4_096
+/**
+ * Node takes one connection of a listening socket in each turn of its loop (libuv 1.52, measured), which under load is
+ * some hundred a second: those who wait behind give up, and the server takes sockets that nobody is at any more. So
+ * there are several sockets on the port, each with a queue of its own.
+ */
+const SOCKETS = 8
+/** Linux and the BSDs share a port among sockets; elsewhere there is one. */
+const canShare = process.platform === 'linux' || process.platform === 'freebsd'
+
+/** Listens on one socket; gives its port. */
+function listenOn(server: Server, host: string, port: number, reusePort: boolean): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ host, port, backlog: 4_096 }, () => {
+    server.listen({ host, port, backlog: BACKLOG, reusePort }, () => {
       server.removeListener('error', reject)
-      resolve({ port: (server.address() as AddressInfo).port, close: () => void server.close() })
+      resolve((server.address() as AddressInfo).port)
     })
   })
+}
+
+const closed = (server: Server): Promise<void> => new Promise((resolve) => void server.close(() => resolve()))
+
+/** All or none of them. The port is taken by itself first: another process that has it would share it, unnoticed. */
+async function listen(servers: readonly Server[], { host, port }: ListenerSettings): Promise<Listener> {
+  const [first, ...others] = servers as [Server, ...Server[]]
+  const close = (): void => {
+    for (const server of servers) server.close()
+  }
+  const taken = await listenOn(first, host, port, false)
+  if (others.length === 0) return { port: taken, close }
+  await closed(first)
+  try {
+    for (const server of servers) await listenOn(server, host, taken, true)
+  } catch (error) {
+    close()
+    throw error
+  }
+  return { port: taken, close }
+}
+
+function socketsOf(accept: (socket: Socket) => void, count: number): Server[] {
+  const options = { noDelay: true, keepAlive: true, highWaterMark: 64 * 1024 }
+  return Array.from({ length: count }, () => createServer(options, accept))
 }
 
 /** Finds out whose the socket is, and calls `next` when it may stay. */
@@ -77,13 +113,12 @@ function arrive(
 }
 
 export function listenTcp(settings: ListenerSettings, door: Door): Promise<Listener> {
-  const server = createServer({ noDelay: true, keepAlive: true, highWaterMark: 64 * 1024 }, (socket) => {
+  const accept = (socket: Socket): void =>
     arrive(door, socket, settings.isProxied, true, (ticket) => {
       door.accept(socket, ticket)
       socket.resume()
     })
-  })
-  return listen(server, settings)
+  return listen(socketsOf(accept, canShare ? SOCKETS : 1), settings)
 }
 
 /** `first` hears of each socket. The server's own listeners begin with it when it is handed to the result. */
@@ -133,7 +168,7 @@ export async function listenTls(
     },
   )
   server.on('tlsClientError', (_error, socket) => socket.destroy())
-  const beginTls = onConnection(server, (socket) => {
+  const accept = (socket: Socket): void => {
     const peer = peerOf(socket)
     arrive(door, socket, settings.isProxied, false, (ticket) => {
       tickets.set(peer, ticket)
@@ -142,7 +177,8 @@ export async function listenTls(
       })
       beginTls(socket)
     })
-  })
-  const listener = await listen(server, settings)
+  }
+  const beginTls = onConnection(server, accept)
+  const listener = await listen([server, ...socketsOf(accept, canShare ? SOCKETS - 1 : 0)], settings)
   return { ...listener, reload: () => server.setSecureContext(read()) }
 }

@@ -109,31 +109,46 @@ function watchFlapping(now: Clock): (device: string) => boolean {
   }
 }
 
+interface Turns {
+  take(ticket: Ticket): Promise<void> | undefined
+  /** Whoever had a turn passes it on; whoever waits for one waits no more. */
+  pass(ticket: Ticket): void
+}
+
+/** Turns at the stores, in the order in which they were asked for. */
+function createTurns(): Turns {
+  let taken = 0
+  /** In their order; at most handshakesMax. */
+  const waiting = new Map<Ticket, () => void>()
+  const give = (ticket: Ticket): void => {
+    ticket.hasTurn = true
+    taken++
+  }
+  return {
+    take(ticket) {
+      if (taken < limits.openingsMax) return void give(ticket)
+      return new Promise((resolve) => void waiting.set(ticket, resolve))
+    },
+    pass(ticket) {
+      waiting.delete(ticket)
+      if (!ticket.hasTurn) return
+      ticket.hasTurn = false
+      taken--
+      for (const [next, begin] of waiting) {
+        waiting.delete(next)
+        give(next)
+        return begin()
+      }
+    },
+  }
+}
+
 export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
   const addresses = new Map<string, Address>()
   const isFlapping = watchFlapping(now)
   let connections = 0
   let handshakes = 0
-  let openings = 0
-  /** In their order; at most handshakesMax. */
-  const waiting = new Map<Ticket, () => void>()
-
-  function giveTurn(ticket: Ticket): void {
-    ticket.hasTurn = true
-    openings++
-  }
-  /** Whoever had a turn passes it on. */
-  function passTurn(ticket: Ticket): void {
-    waiting.delete(ticket)
-    if (!ticket.hasTurn) return
-    ticket.hasTurn = false
-    openings--
-    for (const [next, begin] of waiting) {
-      waiting.delete(next)
-      giveTurn(next)
-      return begin()
-    }
-  }
+  const turns = createTurns()
 
   return {
     begin() {
@@ -164,10 +179,7 @@ export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
       return connect.will === undefined ? undefined : reject(CONNACK_FORBIDDEN, 'bad_will')
     },
     judgeRate: (device) => (isFlapping(device) ? reject(CONNACK_FORBIDDEN, 'flapping') : undefined),
-    turn(ticket) {
-      if (openings < limits.openingsMax) return void giveTurn(ticket)
-      return new Promise((resolve) => void waiting.set(ticket, resolve))
-    },
+    turn: (ticket) => turns.take(ticket),
     established(ticket) {
       if (!ticket.isConnecting) return
       ticket.isConnecting = false
@@ -178,7 +190,7 @@ export function createAdmission(now: Clock, caps: AdmissionCaps): Admission {
       if (!ticket.isOpening) return
       ticket.isOpening = false
       handshakes--
-      passTurn(ticket)
+      turns.pass(ticket)
     },
     leave(ticket) {
       this.opened(ticket)

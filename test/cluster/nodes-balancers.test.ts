@@ -152,7 +152,8 @@ function balanced(
       const other = killed === 'one' ? 'two' : 'one'
       const moved = devices.filter(({ device }) => claims.get(device) === killed)
       nodes[killed].signal('SIGKILL')
-      await Promise.all(clients.map((client, i) => (moved.includes(devices[i] as MadeDevice) ? client.closed() : null)))
+      const cut = clients.filter((_, i) => moved.includes(devices[i] as MadeDevice))
+      await Promise.all(cut.map((client) => client.closed()))
       const sender = await connectAgain(moved[0] as MadeDevice, balancer.mqttPort)
       for (const { device } of moved) {
         if (device !== moved[0]?.device) await sender.publish(`d/${moved[0]?.device}/raw/d-${device}`, `for ${device}`)
