@@ -85,6 +85,7 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   gauge(registry, 'heliograph_devices', 'Devices that are not revoked', () => fact('registered'))
   gauge(registry, 'heliograph_devices_in_memory', 'Devices whose inbox state is in memory', () => fact('devices'))
   gauge(registry, 'heliograph_full_devices', 'Devices whose inbox is full', () => fact('fullDevices'))
+  gauge(registry, 'heliograph_dead_letters', 'Accepted and not applied, kept', () => fact('deadLetters'))
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',

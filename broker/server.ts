@@ -134,7 +134,7 @@ export async function startServer(
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
   }
   const stopWorkers = startWorkers(opened.ports)
-  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage) : undefined
+  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage, opened.ports) : undefined
   const stop = async (): Promise<void> => {
     plugins.stop()
     await stopTurns?.()

@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   process.on('uncaughtException', onFatal)
   const opened = await openPorts(config, Date.now, log, onFatal)
   const stops = [startWorkers(opened.ports)]
-  if (opened.storage !== undefined) stops.push(startTurns(opened.storage))
+  if (opened.storage !== undefined) stops.push(startTurns(opened.storage, opened.ports))
   listenToSignals(log, async () => {
     await Promise.all(stops.map((each) => each()))
     await opened.close()

@@ -1,7 +1,9 @@
 /**
  * The jobs of the embedded profile, each with its period: plain functions (job, ports), run one after the other here.
  */
-import type { Log, Ports, Row, Turns } from '../core/ports.ts'
+import { bury } from '../core/dead-letters.ts'
+import type { Envelope } from '../core/envelope.ts'
+import type { DeadLetters, Log, Ports, Row, Turns } from '../core/ports.ts'
 import { type CountPorts, createRowCounter, lookAtFull, type SeenCursors } from './count.ts'
 import { retain, WALK_BEGIN } from './retention.ts'
 import { type StoragePorts, takeTurn } from './storage.ts'
@@ -54,18 +56,21 @@ function every(name: string, everyMs: number, run: () => Promise<void>, log: Log
   }
 }
 
-type TurnPorts = Omit<StoragePorts, 'written'> & CountPorts & { readonly turns: Turns }
+type TurnPorts = Omit<StoragePorts, 'written' | 'bury'> &
+  CountPorts & { readonly turns: Turns; readonly deadLetters: DeadLetters }
 
 /** Takes turns of shards (D2). Gives how to stop: a turn under way ends after its step, and is taken by others. */
-export function startTurns(storage: TurnPorts): () => Promise<void> {
+export function startTurns(storage: TurnPorts, ports: Ports): () => Promise<void> {
   const counter = createRowCounter(storage)
   const seen: SeenCursors = new Map()
   const written = (rows: readonly Row[]): void => {
     for (const { device } of rows) counter.note(device)
   }
+  const keep = (envelope: Envelope, reason: string) => bury(ports, storage.deadLetters, envelope, reason)
+  const turnPorts: StoragePorts = { ...storage, written, bury: keep }
   let isStopping = false
   const stop = storage.turns.work(
-    (shard) => takeTurn({ ...storage, written }, shard, () => isStopping),
+    (shard) => takeTurn(turnPorts, shard, () => isStopping),
     async (shard) => (await storage.entries.backlog(shard)) > 0,
   )
   const stops = [
