@@ -7,8 +7,10 @@ import type { Config, Secret } from '../core/config.ts'
 import { createInboxView } from '../core/inbox-view.ts'
 import { createLowWatermark } from '../core/low-watermark.ts'
 import { type Clock, type Intake, type Log, ROW_FRAME, type Row } from '../core/ports.ts'
+import { createJobs } from './bullmq/jobs.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
+import { createConsolePush } from './console/push.ts'
 import { createConsoleSms } from './console/sms.ts'
 import type { Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
@@ -66,7 +68,9 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
-  return { redis, database, cassandra, queue, heard }
+  const jobs = createJobs({ url, prefix })
+  closers.push(() => jobs.close())
+  return { redis, database, cassandra, queue, jobs, heard }
 }
 
 function openedOf(
@@ -76,7 +80,7 @@ function openedOf(
   engines: Awaited<ReturnType<typeof openEngines>>,
   closers: Close[],
 ): Omit<Opened, 'close'> {
-  const { redis, database, cassandra, queue, heard } = engines
+  const { redis, database, cassandra, queue, jobs, heard } = engines
   const watermark = createLowWatermark(redis.entries, config.shards)
   closers.push(() => watermark.stop())
   const view = createInboxView(cassandra.rows, redis.devices, watermark, log)
@@ -99,9 +103,11 @@ function openedOf(
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
+    jobs,
+    push: createConsolePush(log),
     storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     pendingMarks: [],
-    storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
+    storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),
     missing: () => [
       ...(redis.isUsable() ? [] : [{ what: 'redis', why: 'storage_unavailable' }]),
       ...(cassandra.down() === undefined ? [] : [{ what: 'cassandra', why: 'storage_unavailable' }]),

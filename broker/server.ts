@@ -10,7 +10,7 @@ import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plug
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
-import { startTurns, startWorkers } from '../workers/index.ts'
+import { startWorkers } from '../workers/index.ts'
 import { createEngine, type Engine } from './engine.ts'
 import { accept, onReady } from './guard.ts'
 import { end, endGently, type Guard, type Guards } from './guarded.ts'
@@ -133,12 +133,11 @@ export async function startServer(
     const guard = accept(guards, stream, address)
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
   }
-  const stopWorkers = startWorkers(opened.ports)
-  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage, opened.ports) : undefined
+  // Of a cluster all of it may be left to other processes.
+  const stopWorkers = opened.storage === undefined || config.workersInline ? startWorkers(opened) : undefined
   const stop = async (): Promise<void> => {
     plugins.stop()
-    await stopTurns?.()
-    await stopWorkers()
+    await stopWorkers?.()
     await engine.close()
     await opened.close()
   }

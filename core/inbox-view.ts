@@ -4,13 +4,15 @@
  * each second, after some acknowledgements, and at close; after a kill what was acknowledged since is sent again.
  * Bounded: a window of rows for each device that is connected here.
  */
-import { newTrack, noteAcknowledged, noteRead, positionKey, type Track, takeCursor } from './cursor.ts'
+import { isAbove, newTrack, noteAcknowledged, noteRead, positionKey, type Track, takeCursor } from './cursor.ts'
 import type { LowWatermark } from './low-watermark.ts'
-import type { DeviceStates, Inbox, InboxRows, Log, Mark, Row } from './ports.ts'
+import type { DeviceStates, Inbox, InboxRows, Log, Mark, Position, Row } from './ports.ts'
 
 const SAVE_EVERY_MS = 1_000
 const SAVE_AFTER_ROWS = 100
 const READABLE_WITHIN_MS = 2_000
+/** Longer than a walk takes from reading rows to ending them. */
+const WALKED_KEPT_MS = 10_000
 
 /** Acknowledged rows whose marks may not be appended yet. */
 interface Acknowledged {
@@ -39,6 +41,8 @@ interface Parts {
   readonly views: Map<string, View>
   /** Devices with something to save. */
   readonly dirty: Set<string>
+  /** Read here without being connected here, and when that was last. */
+  readonly walked: Map<string, number>
   /** Stamps whose records could not be ended yet, by device: at most those that may wait for it. */
   readonly unsettled: Map<string, readonly number[]>
 }
@@ -105,6 +109,8 @@ function save(parts: Parts, device: string): Promise<void> {
 
 function acknowledge(parts: Parts, device: string, rows: readonly Row[], marks: readonly Mark[]): void {
   const view = viewOf(parts, device)
+  // A walk read them so long ago that it was forgotten: it comes again.
+  if (view.track === undefined) return
   view.acknowledged.push({ rows, marks })
   for (const row of rows) view.hidden.add(positionKey(row))
   parts.dirty.add(device)
@@ -140,13 +146,19 @@ function readable({ watermark }: Parts, seq: number): Promise<void> {
 async function page(parts: Parts, device: string, seq: number, sub: number, limit: number): Promise<Row[]> {
   const { rows, watermark } = parts
   const view = viewOf(parts, device)
-  view.track ??= newTrack(await rows.cursor(device))
-  for (let from = { seq, sub }; ; ) {
+  if (view.open === 0) parts.walked.set(device, performance.now())
+  const fresh = view.track ?? newTrack(await rows.cursor(device))
+  view.track ??= fresh
+  const { track } = view
+  const after = { seq, sub }
+  // A walk may begin in the middle. What is noted has no gap, or the cursor would pass over what nobody acknowledged.
+  for (let from: Position = isAbove(after, track.last) ? track.last : after; ; ) {
     // What is saved while this reads is hidden no more, and may be in what is read.
     const hidden = new Set(view.hidden)
     const found = await rows.page(device, from.seq, from.sub, watermark.value(), limit)
-    noteRead(view.track, found)
-    const shown = found.filter((row) => !hidden.has(positionKey(row)) && !view.hidden.has(positionKey(row)))
+    noteRead(track, found)
+    const isHidden = (row: Row): boolean => hidden.has(positionKey(row)) || view.hidden.has(positionKey(row))
+    const shown = found.filter((row) => isAbove(row, after) && !isHidden(row))
     const last = found.at(-1)
     if (shown.length > 0) return shown
     if (last === undefined) break
@@ -168,18 +180,42 @@ function close(parts: Parts, device: string, sentSeq: number): void {
   else if (view.open === 0) parts.views.delete(device)
 }
 
+/** A walk over all inboxes leaves nothing behind. */
+function forgetWalked({ views, walked }: Parts): void {
+  const beforeMs = performance.now() - WALKED_KEPT_MS
+  for (const [device, atMs] of walked) {
+    if (atMs > beforeMs) continue
+    walked.delete(device)
+    const view = views.get(device)
+    if (view?.open === 0 && view.acknowledged.length === 0 && view.saving === undefined) views.delete(device)
+  }
+}
+
 export function createInboxView(rows: InboxRows, states: DeviceStates, watermark: LowWatermark, log: Log): InboxView {
-  const parts: Parts = { rows, states, watermark, log, views: new Map(), dirty: new Set(), unsettled: new Map() }
+  const parts: Parts = {
+    rows,
+    states,
+    watermark,
+    log,
+    views: new Map(),
+    dirty: new Set(),
+    walked: new Map(),
+    unsettled: new Map(),
+  }
   const timer = setInterval(() => {
     for (const device of parts.dirty) void save(parts, device)
     for (const device of parts.unsettled.keys()) settle(parts, device, [])
+    forgetWalked(parts)
   }, SAVE_EVERY_MS)
   timer.unref()
   const inbox: Inbox = {
     async open(device) {
       const state = await states.open(device)
       await readable(parts, state.appendedSeq)
-      viewOf(parts, device).open++
+      const view = viewOf(parts, device)
+      // What was read here before may be acknowledged elsewhere by now.
+      if (view.open === 0 && view.acknowledged.length === 0) view.track = undefined
+      view.open++
       return state
     },
     setSubscribed: (device, subscribed) => states.setSubscribed(device, subscribed),

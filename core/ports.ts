@@ -36,6 +36,7 @@ export {
   type PrekeyBundle,
   type PrekeyCounts,
   type PrekeysLeft,
+  type Push,
   type Replaced,
   type SignedPrekey,
   type Sms,

@@ -1,16 +1,16 @@
 /**
  * Turns of shards as BullMQ jobs (D1, D2): a job is a nudge, its id the shard, so there is one at a time; the data is
  * in the intake. A worker that dies loses its job after some seconds to another; one that is slow may run beside it,
- * which does no harm. Every worker also looks at all shards by itself, so that no nudge has to arrive.
+ * which does no harm. Nudges may be lost.
  */
-import { type ConnectionOptions, Queue, Worker } from 'bullmq'
+import { Queue, Worker } from 'bullmq'
 import type { Log, Turns } from '../../core/ports.ts'
+import { connectionOf } from './connection.ts'
 
 const QUEUE = 'storage'
 const LOCK_MS = 3_000
 const STALLED_EVERY_MS = 1_000
-const SWEEP_EVERY_MS = 500
-/** Nudges of one shard are so far apart at least: a sweep comes soon after. */
+/** Nudges of one shard are so far apart at least: what came in between is found by who looks (workers/recover). */
 const NUDGE_EVERY_MS = 20
 const STALLED_COUNT_MAX = 1_000_000_000
 
@@ -25,19 +25,6 @@ export interface OpenedTurns {
   /** Jobs that were added by this process. */
   nudges(): number
   close(): Promise<void>
-}
-
-function connectionOf(url: string): ConnectionOptions {
-  const { hostname, port, password, username, protocol } = new URL(url)
-  return {
-    host: hostname,
-    port: port === '' ? 6379 : Number(port),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(protocol === 'rediss:' ? { tls: {} } : {}),
-    // A nudge that cannot leave is none: nothing queues up for a server that is away.
-    enableOfflineQueue: false,
-  }
 }
 
 export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): OpenedTurns {
@@ -60,7 +47,7 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
       nudged[shard] = now
       add(shard)
     },
-    work(run, hasWork) {
+    work(run) {
       let isStopped = false
       const worker = new Worker<{ shard: number }>(
         QUEUE,
@@ -83,23 +70,8 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
         },
       )
       worker.on('error', () => undefined)
-      let sweeping: Promise<unknown> | undefined
-      const sweeper = setInterval(() => {
-        sweeping ??= Promise.all(
-          Array.from({ length: shards }, async (_, shard) => {
-            if (await hasWork(shard)) add(shard)
-          }),
-        )
-          // The store is away: the next look finds it again.
-          .catch(() => undefined)
-          .finally(() => {
-            sweeping = undefined
-          })
-      }, SWEEP_EVERY_MS)
       return async () => {
         isStopped = true
-        clearInterval(sweeper)
-        await sweeping
         await worker.close()
       }
     },
