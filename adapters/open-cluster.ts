@@ -11,8 +11,10 @@ import { createLowWatermark } from '../core/low-watermark.ts'
 import { createNudges } from '../core/nudges.ts'
 import type { Clock, Intake, Log } from '../core/ports.ts'
 import { unknownRow } from '../core/row.ts'
+import { createJobs } from './bullmq/jobs.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
+import { createConsolePush } from './console/push.ts'
 import { createConsoleSms } from './console/sms.ts'
 import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
@@ -67,7 +69,9 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
-  return { redis, database, cassandra, queue, heard }
+  const jobs = createJobs({ url, prefix })
+  closers.push(() => jobs.close())
+  return { redis, database, cassandra, queue, jobs, heard }
 }
 
 /** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
@@ -84,7 +88,7 @@ function openedOf(
   engines: Awaited<ReturnType<typeof openEngines>>,
   closers: Close[],
 ): Omit<Opened, 'close'> {
-  const { redis, database, cassandra, queue, heard } = engines
+  const { redis, database, cassandra, queue, jobs, heard } = engines
   const watermark = createLowWatermark(redis.entries)
   closers.push(() => watermark.stop())
   const view = createInboxView(cassandra.rows, redis.devices, watermark, log, (device) => {
@@ -114,9 +118,11 @@ function openedOf(
   const shared = { accounts, keys, directory, codes, links, limiter, claims, intake, inbox: view.inbox, backlog }
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
+    jobs,
+    push: createConsolePush(log),
     storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     pendingMarks: [],
-    storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
+    storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),
     breakers,
     missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
     promise: () => `${redis.promise}; ${cassandra.promise()}; ${database.promise}`,

@@ -1,11 +1,13 @@
 /** The only file that names adapters: which ones a profile is made of. */
 
 import type { Config } from '../core/config.ts'
-import type { Clock, Log } from '../core/ports.ts'
+import type { Clock, Log, Row } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
+import { createConsolePush } from './console/push.ts'
 import { createConsoleSms } from './console/sms.ts'
 import { createClaims } from './memory/claims.ts'
 import { createCodes } from './memory/codes.ts'
+import { createJobs } from './memory/jobs.ts'
 import { createLimiter } from './memory/limiter.ts'
 import { createLinks } from './memory/links.ts'
 import type { Opened } from './opened.ts'
@@ -69,18 +71,28 @@ async function openEmbedded(
     overrides.gate,
   )
   const { intake, inbox, backlog, directory, accounts, keys } = store
+  let noteAbsent: (row: Row) => void = () => undefined
   const inMemory = {
-    claims: createClaims(),
+    claims: createClaims((row) => noteAbsent(row)),
     codes: createCodes(now, CODES_MAX),
     links: createLinks(now),
     limiter: createLimiter(now, BUCKETS_MAX),
   }
+  const jobs = createJobs()
   const sms = createConsoleSms(config.dataDir, now, log)
   return {
     ports: { intake, inbox, backlog, directory, accounts, keys, ...inMemory, sms, now, log },
+    jobs,
+    push: createConsolePush(log),
+    onAbsent(note) {
+      noteAbsent = note
+    },
     pendingMarks: store.pendingMarks,
-    storeFacts: store.facts,
+    storeFacts: () => ({ ...store.facts(), ...jobs.facts() }),
     promise: () => 'SQLite, WAL, synchronous=FULL: a PUBACK leaves after fsync, on this disk alone',
-    close: store.close,
+    async close() {
+      await jobs.close()
+      await store.close()
+    },
   }
 }

@@ -1,5 +1,18 @@
 /** What a profile gives to the process. */
-import type { DeadLetters, EntryLog, InboxRows, Log, Mark, Ports, RowCounts, Turns, Wakes } from '../core/ports.ts'
+import type { Jobs } from '../core/jobs.ts'
+import type {
+  DeadLetters,
+  EntryLog,
+  InboxRows,
+  Log,
+  Mark,
+  Ports,
+  Push,
+  Row,
+  RowCounts,
+  Turns,
+  Wakes,
+} from '../core/ports.ts'
 
 export interface Storage {
   readonly entries: EntryLog
@@ -17,9 +30,13 @@ export type BreakerState = 'closed' | 'open' | 'half-open'
 
 export interface Opened {
   readonly ports: Ports
+  readonly jobs: Jobs
+  readonly push: Push
   readonly pendingMarks: readonly Mark[]
   /** What workers need, where rows are written by them and not by the intake. */
   readonly storage?: Storage
+  /** Where the intake writes rows: calls `note` with each one whose device is not connected. */
+  onAbsent?(note: (row: Row) => void): void
   /** Parts that do not answer now. */
   missing?(): readonly { readonly what: string; readonly why: string; readonly breaker?: BreakerState }[]
   /** Circuit breakers by the store that they stand in front of. */

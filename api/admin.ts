@@ -2,11 +2,12 @@
 import { timingSafeEqual } from 'node:crypto'
 import { Type } from 'typebox'
 import type { Secret } from '../core/config.ts'
-import type { Account, Ports } from '../core/ports.ts'
+import type { Account, DeadLetters, Ports } from '../core/ports.ts'
 import { parseUuid, uuidText } from '../topics/ids.ts'
 import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { hashOfToken } from './bearer.ts'
+import { deadLetterRoutes } from './dead-letters.ts'
 import { ProblemFault } from './problem.ts'
 import { DEFAULT_OWNER, provision } from './provision.ts'
 import { revokeDevice } from './revoke.ts'
@@ -188,12 +189,13 @@ function accountRoutes(app: App, ports: Ports): void {
 }
 
 /** Everything under /v1/admin. */
-export function adminRoutes(app: App, ports: Ports, adminToken: Secret): void {
+export function adminRoutes(app: App, ports: Ports, adminToken: Secret, letters: DeadLetters | undefined): void {
   // A scope of its own: the hook guards these routes and no others.
   void app.register(async (scope) => {
     const admin = scope as App
     requireAdmin(admin, adminToken)
     deviceRoutes(admin, ports)
     accountRoutes(admin, ports)
+    deadLetterRoutes(admin, ports, letters)
   })
 }

@@ -5,7 +5,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Secret } from '../core/config.ts'
-import type { Ports } from '../core/ports.ts'
+import type { DeadLetters, Ports } from '../core/ports.ts'
 import { limits } from '../topics/limits.ts'
 import { accountRoutes } from './account.ts'
 import { adminRoutes } from './admin.ts'
@@ -29,6 +29,8 @@ export interface ApiParts {
   readonly adminToken: Secret
   /** Phone numbers are hashed under it. */
   readonly phoneKey: Secret
+  /** Undefined where there cannot be any. */
+  readonly deadLetters?: DeadLetters | undefined
   readonly bounds: Bounds
   /** How long a text message may take to be sent; tests make it short. */
   readonly smsTimeoutMs?: number
@@ -112,7 +114,7 @@ export async function createApi(parts: ApiParts): Promise<App> {
   })
   healthRoutes(app, parts.missing)
   metricsRoutes(app, parts.registry)
-  adminRoutes(app, parts.ports, parts.adminToken)
+  adminRoutes(app, parts.ports, parts.adminToken, parts.deadLetters)
   personRoutes(app, parts)
   docsRoutes(app)
   await app.ready()

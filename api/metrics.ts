@@ -87,6 +87,12 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   gauge(registry, 'heliograph_devices', 'Devices that are not revoked', () => fact('registered'))
   gauge(registry, 'heliograph_devices_in_memory', 'Devices whose inbox state is in memory', () => fact('devices'))
   gauge(registry, 'heliograph_full_devices', 'Devices whose inbox is full', () => fact('fullDevices'))
+  const count = (name: string, help: string, of: string) =>
+    counter(registry, `heliograph_${name}_total`, help, () => fact(of))
+  count('jobs_added', 'Jobs added to queues by this process', 'jobsAdded')
+  count('jobs_refused', 'Jobs that were not added because their queue was full', 'jobsRefused')
+  count('jobs_failed', 'Failed attempts at jobs in this process', 'jobsFailed')
+  gauge(registry, 'heliograph_dead_letters', 'Accepted and not applied, kept', () => fact('deadLetters'))
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',
@@ -111,7 +117,8 @@ function breakerMetrics(registry: Registry, sources: Sources): void {
     registers: [registry],
     collect() {
       states.reset()
-      for (const [store, state] of Object.entries(sources.breakers?.() ?? {})) states.set({ store }, BREAKER_NUMBERS[state])
+      for (const [store, state] of Object.entries(sources.breakers?.() ?? {}))
+        states.set({ store }, BREAKER_NUMBERS[state])
     },
   })
 }

@@ -44,6 +44,7 @@ export async function startHttp(
     ports: opened.ports,
     adminToken: adminTokenOf(config),
     phoneKey: phoneKeyOf(config),
+    deadLetters: opened.storage?.deadLetters,
     bounds: config,
     ws: () => socketUrlOf(config, port),
     version,

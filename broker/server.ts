@@ -9,7 +9,7 @@ import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
-import { startTurns, startWorkers } from '../workers/index.ts'
+import { startWorkers } from '../workers/index.ts'
 import { doorOf, type WideDoor } from './door.ts'
 import { drain } from './drain.ts'
 import { createEngine, type Engine } from './engine.ts'
@@ -133,12 +133,11 @@ export async function startServer(
   }
   engine = await engineOf(guards, (clientId) => clients.get(clientId))
   const door = doorOf(guards)
-  const stopWorkers = startWorkers(opened.ports)
-  const stopTurns = opened.storage && config.workersInline ? startTurns(opened.storage) : undefined
+  // Of a cluster all of it may be left to other processes.
+  const stopWorkers = opened.storage === undefined || config.workersInline ? startWorkers(opened) : undefined
   const stop = async (): Promise<void> => {
     plugins.stop()
-    await stopTurns?.()
-    await stopWorkers()
+    await stopWorkers?.()
     await engine.close()
     await opened.close()
   }

@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { openPorts } from '../adapters/open.ts'
 import { ConfigFault, readConfig } from '../core/config.ts'
 import { limits } from '../topics/limits.ts'
-import { startTurns, startWorkers } from '../workers/index.ts'
+import { startWorkers } from '../workers/index.ts'
 import { createLog, type ProcessLog } from './log.ts'
 
 const HELP = `Usage: npm run worker [-- --help]
@@ -58,10 +58,9 @@ async function main(): Promise<void> {
   const onFatal = (error: Error): never => endFatally(log, error)
   process.on('uncaughtException', onFatal)
   const opened = await openPorts(config, Date.now, log, onFatal)
-  const stops = [startWorkers(opened.ports)]
-  if (opened.storage !== undefined) stops.push(startTurns(opened.storage))
+  const stopWorkers = startWorkers(opened)
   listenToSignals(log, async () => {
-    await Promise.all(stops.map((each) => each()))
+    await stopWorkers()
     await opened.close()
   })
   log.info({}, 'the worker takes turns')

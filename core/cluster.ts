@@ -127,7 +127,7 @@ export interface InboxRows {
  * are full (B6). Shared by all nodes. Rejects when the store is away.
  */
 export interface RowCounts {
-  /** Adds rows that were written; resolves with the guesses behind that. A guess that nobody raises ends after 35 days. */
+  /** Adds rows that were written; resolves with the guesses behind that. One that nobody raises ends after 35 days. */
   add(written: ReadonlyMap<string, number>): Promise<ReadonlyMap<string, number>>
   /** The device's rows were counted. Rows that are being added meanwhile may be in both. */
   set(device: string, rows: number): Promise<void>
@@ -146,11 +146,30 @@ export interface Wakes {
   hand(rows: readonly Row[]): Promise<readonly string[]>
 }
 
+/** What operators see of a dead letter: never its content. */
+export interface DeadLetter {
+  /** `<shard>-<seq>`. */
+  readonly id: string
+  readonly shard: number
+  readonly acceptedMs: number
+  /** Who sent it; '' when the server did. */
+  readonly device: string
+  readonly targets: readonly string[]
+  readonly bytes: number
+  readonly reason: string
+}
+
 /** What could not be applied, kept with its reason until somebody looks at it. Bounded; the oldest go. */
 export interface DeadLetters {
   /** Durable when it resolves. Idempotent for (shard, seq). */
   put(envelope: Envelope, reason: string): Promise<void>
   count(): Promise<number>
+  /** The newest, newest first, at most `limit`. */
+  list(limit: number): Promise<readonly DeadLetter[]>
+  /** The envelope as it was put; undefined when there is none of that id. */
+  envelope(id: string): Promise<Envelope | undefined>
+  /** Forgets it; false when there is none. */
+  remove(id: string): Promise<boolean>
 }
 
 /** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
@@ -158,8 +177,7 @@ export interface Turns {
   /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
   nudge(shard: number): void
   /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork`
-   * with
+   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork` with
    * whether there is any: asked of all shards often, for nudges that were lost.
    */
   work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>

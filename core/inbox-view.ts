@@ -11,6 +11,8 @@ import type { DeviceStates, Inbox, InboxRows, Log, Mark, Row } from './ports.ts'
 const SAVE_EVERY_MS = 1_000
 const SAVE_AFTER_ROWS = 100
 const READABLE_WITHIN_MS = 2_000
+/** Longer than a walk takes from reading rows to ending them. */
+const WALKED_KEPT_MS = 10_000
 
 /** Acknowledged rows whose marks may not be appended yet. */
 interface Acknowledged {
@@ -43,6 +45,8 @@ interface Parts {
   readonly behind: Map<string, number>
   /** Devices with something to save. */
   readonly dirty: Set<string>
+  /** Read here without being connected here, and when that was last. */
+  readonly walked: Map<string, number>
   /** Stamps whose records could not be ended yet, by device: at most those that may wait for it. */
   readonly unsettled: Map<string, readonly number[]>
 }
@@ -178,6 +182,7 @@ function readable({ watermark, wake, behind }: Parts, device: string, seq: numbe
 async function page(parts: Parts, device: string, seq: number, sub: number, limit: number): Promise<Row[]> {
   const { rows, watermark } = parts
   const view = viewOf(parts, device)
+  if (view.open === 0) parts.walked.set(device, performance.now())
   const track = await trackOf(parts, device, view)
   for (let from = { seq, sub }; ; ) {
     // What is saved while this reads is hidden no more, and may be in what is read.
@@ -206,6 +211,17 @@ function close(parts: Parts, device: string, sentSeq: number): void {
   else if (view.open === 0) parts.views.delete(device)
 }
 
+/** A walk over all inboxes leaves nothing behind. */
+function forgetWalked({ views, walked }: Parts): void {
+  const beforeMs = performance.now() - WALKED_KEPT_MS
+  for (const [device, atMs] of walked) {
+    if (atMs > beforeMs) continue
+    walked.delete(device)
+    const view = views.get(device)
+    if (view?.open === 0 && view.acknowledged.length === 0 && view.saving === undefined) views.delete(device)
+  }
+}
+
 export function createInboxView(
   rows: InboxRows,
   states: DeviceStates,
@@ -215,11 +231,12 @@ export function createInboxView(
 ): InboxView {
   const parts: Parts = {
     ...{ rows, states, watermark, log, wake },
-    ...{ views: new Map(), behind: new Map(), dirty: new Set(), unsettled: new Map() },
+    ...{ views: new Map(), behind: new Map(), dirty: new Set(), walked: new Map(), unsettled: new Map() },
   }
   const timer = setInterval(() => {
     for (const device of parts.dirty) void save(parts, device)
     for (const device of parts.unsettled.keys()) settle(parts, device, [])
+    forgetWalked(parts)
   }, SAVE_EVERY_MS)
   timer.unref()
   const inbox: Inbox = {

@@ -10,7 +10,8 @@ import {
   receiptsSize,
   writeReceiptsDelivery,
 } from '../topics/codec.ts'
-import { inboxTopicOf } from '../topics/topic.ts'
+import { type ErrorCode, errorOf } from '../topics/errors.ts'
+import { errorTopic, inboxTopicOf } from '../topics/topic.ts'
 import { BODY_FRAME, BODY_MARK, DEDUPE_NONE, type Envelope, type Target, VERDICT_PENDING } from './envelope.ts'
 import type { Device, Ports } from './ports.ts'
 import type { Mark } from './row.ts'
@@ -74,6 +75,24 @@ export function noticeEnvelope(shards: number, devices: readonly string[], notic
 /** The notice that about so many messages for a person's device were not kept (B6). */
 export function gapEnvelope(shards: number, device: string, count: number): Envelope {
   return noticeEnvelope(shards, [device], { gap: count })
+}
+
+/**
+ * What became of an envelope that was accepted, for the device that sent it: a row, since nobody waits for an answer
+ * any more. Numbered where the envelope was.
+ */
+export function errorEnvelope(
+  { shard, device, stamp, targets }: Envelope,
+  isPerson: boolean,
+  code: ErrorCode,
+): Envelope {
+  const { number, retry, about } = errorOf(code)
+  const line = { to: `d-${targets[0]?.device ?? ''}`, n: stamp === 0 ? '' : String(stamp), text: about }
+  const payload = isPerson
+    ? encodeDelivery({ error: { stamp, code: number, retry } })
+    : Buffer.from(`${JSON.stringify(line)}\n`)
+  const topic = Buffer.from(isPerson ? inboxTopicOf(device) : errorTopic(device, code))
+  return ownEnvelope(shard, payload, [{ ...markTarget(device), body: BODY_FRAME, topic }], undefined)
 }
 
 /** One receipt as the bytes of a Delivery. */

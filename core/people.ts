@@ -193,6 +193,15 @@ export interface SmsMessage {
 }
 
 /** Text messages to phone numbers. */
+/** Wakes a device of a person that is not connected, through its vendor. */
+export interface Push {
+  /**
+   * Resolves when the vendor has it; rejects when it does not take it, or `signal` is aborted before. `waiting` is how
+   * many messages wait, 1 to 99: never who sent them or what they say.
+   */
+  send(device: string, about: { readonly waiting: number }, signal?: AbortSignal): Promise<void>
+}
+
 export interface Sms {
   /**
    * Resolves when the provider has it. Rejects when the provider does not take it, or when `signal` is aborted before:

@@ -8,6 +8,7 @@ import type { Accounts, Codes, Keys, Limiter, Links, Sms } from './people.ts'
 import type { InboxState, Mark, Row } from './row.ts'
 
 export {
+  type DeadLetter,
   type DeadLetters,
   type DeviceStates,
   type Entry,
@@ -35,6 +36,7 @@ export {
   type PrekeyBundle,
   type PrekeyCounts,
   type PrekeysLeft,
+  type Push,
   type Replaced,
   type SignedPrekey,
   type Sms,

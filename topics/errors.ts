@@ -88,6 +88,12 @@ export const errors = {
   ),
   rate_limited: row(65, RETRY_LATER, 429, 'Too many requests in a short time; wait and send again.'),
   shutting_down: row(66, RETRY_LATER, 503, 'The server is stopping; connect again and resend.'),
+  dead_letter: row(
+    67,
+    RETRY_NEVER,
+    500,
+    'It was accepted and then could not be put into an inbox: the only error behind `accepted`. Its operator has it.',
+  ),
   // 80..99 who is asking
   unauthorized: row(80, RETRY_NEVER, 401, 'No such device, or a wrong token; register again.'),
   revoked: row(81, RETRY_NEVER, 401, 'The device was revoked; its owner has to provision it again.'),

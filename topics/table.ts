@@ -60,7 +60,7 @@ const rows = {
     bytesMax: limits.envelopeBytesMax,
     who: PERSONS,
     plugin: 'delivery',
-    about: 'Messages, receipts and notices of the inbox; errors and the caught-up marker with QoS 0 and no row.',
+    about: 'Messages, receipts and notices; most errors and the caught-up marker with QoS 0 and no row.',
   },
   now: {
     pattern: 'd/<device>/now',

@@ -20,6 +20,16 @@ const STEP_DEVICES_MAX = 64
 /** A row on its way may still be acknowledged: it is left alone for as long as a connection may take for that. */
 const GRACE_MS = limits.ackTimeoutMs
 
+/** Steps from `walk` on, until this round is over or so much time has passed. Gives where the next run begins. */
+export async function retainFor(ms: number, walk: Walk, ports: Ports): Promise<Walk> {
+  const untilMs = performance.now() + ms
+  let at = walk
+  do {
+    at = await retain(at, ports)
+  } while (at.device !== '' && performance.now() < untilMs)
+  return at
+}
+
 /** One bounded step from `walk` on. Gives where the next one begins. Idempotent: a step may be taken twice. */
 export async function retain(walk: Walk, ports: Ports): Promise<Walk> {
   let { device, seq, sub } = walk

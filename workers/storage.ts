@@ -7,7 +7,6 @@
 import { type Envelope, IntakeFault, type Target } from '../core/envelope.ts'
 import { rowBytesMax, rowKind, writeRow } from '../core/plan.ts'
 import {
-  type DeadLetters,
   type Entry,
   type EntryLog,
   type InboxRows,
@@ -21,8 +20,9 @@ export interface StoragePorts {
   readonly entries: EntryLog
   readonly rows: InboxRows
   readonly wakes: Wakes
-  readonly deadLetters: DeadLetters
   readonly log: Log
+  /** The envelope cannot be applied: it is kept and its sender told, when this resolves (core/dead-letters). */
+  bury(envelope: Envelope, reason: string): Promise<void>
   /** Rows are written and their devices woken, but for those that are connected nowhere. May come again. Quick. */
   written(rows: readonly Row[], absent: readonly string[]): void
 }
@@ -74,7 +74,7 @@ async function applyApart(ports: StoragePorts, shard: number, entry: Entry): Pro
       applied.push(...rows)
     } catch (error) {
       if (isStoreDown(error)) throw error
-      await ports.deadLetters.put(envelope, (error as Error).message)
+      await ports.bury(envelope, (error as Error).message)
       ports.log.error({ shard, seq: envelope.seq, error: (error as Error).message }, 'an envelope is a dead letter')
     }
   }
@@ -88,9 +88,9 @@ async function applyEntries(ports: StoragePorts, shard: number, entries: readonl
     await ports.rows.apply(rows)
     return rows
   } catch (error) {
-    // A store that is down says nothing of the entry.
-    if (isStoreDown(error)) throw error
+    // A store that is down says nothing of the entry, and of several it is not known which one it is.
     const [first] = entries as [Entry]
+    if (isStoreDown(error) || entries.length > 1) throw error
     if ((await ports.entries.attempts(shard, first.id)) < ATTEMPT_APART) throw error
     return applyApart(ports, shard, first)
   }

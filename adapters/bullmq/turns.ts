@@ -5,8 +5,9 @@
  * be had, workers take turns without: of a server that is full, or nothing would ever leave it, and of one that was
  * away, for the jobs of that time are nobody's until their locks are over.
  */
-import { type ConnectionOptions, Queue, Worker } from 'bullmq'
+import { Queue, Worker } from 'bullmq'
 import type { Log, Turns } from '../../core/ports.ts'
+import { connectionOf } from './connection.ts'
 
 const QUEUE = 'storage'
 /** A worker that is silent for so long loses its turn at the second look afterwards: after 3.5 s at most. */
@@ -19,9 +20,6 @@ const METRICS_MINUTES = 60
 const STALLED_COUNT_MAX = 1_000_000_000
 /** After an outage: until every lock of before is over. */
 const APART_MS = LOCK_MS + 3 * STALLED_EVERY_MS
-/** Between tries to connect. BullMQ's own go up to 20 s, and all that time after an outage nothing would be done. */
-const RECONNECT_MS_MIN = 50
-const RECONNECT_MS_MAX = 1_000
 
 export interface TurnSettings {
   readonly url: string
@@ -34,21 +32,6 @@ export interface OpenedTurns {
   /** Jobs that were added by this process. */
   nudges(): number
   close(): Promise<void>
-}
-
-function connectionOf(url: string): ConnectionOptions {
-  const { hostname, port, password, username, protocol } = new URL(url)
-  return {
-    host: hostname,
-    port: port === '' ? 6379 : Number(port),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(protocol === 'rediss:' ? { tls: {} } : {}),
-    // A nudge that cannot leave is none: nothing queues up for a server that is away.
-    enableOfflineQueue: false,
-    retryStrategy: (attempt) =>
-      Math.min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2),
-  }
 }
 
 export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): OpenedTurns {
@@ -79,32 +62,11 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
           log.warn({ shard, error: error.message }, 'a turn failed; it is taken again')
           return false
         })
-      let isStopped = false
-      const worker = new Worker<{ shard: number }>(
-        QUEUE,
-        async ({ data: { shard } }) => {
-          const isMore = await take(shard)
-          // Behind the others; the job has to be gone first, since its id is the shard.
-          if (isMore && !isStopped) setTimeout(add, 1, shard)
-        },
-        {
-          ...of,
-          connection: { ...connectionOf(url), enableOfflineQueue: true },
-          concurrency: shards,
-          lockDuration: LOCK_MS,
-          stalledInterval: STALLED_EVERY_MS,
-          maxStalledCount: STALLED_COUNT_MAX,
-          drainDelay: 1,
-          // Counts what was done, for whoever looks at the queue.
-          metrics: { maxDataPoints: METRICS_MINUTES },
-        },
-      )
-      worker.on('error', () => undefined)
+      const stopWorker = startWorker({ url, prefix, shards }, take, add)
       const stopSweeps = sweep(shards, take, hasWork, add)
       return async () => {
-        isStopped = true
         await stopSweeps()
-        await worker.close()
+        await stopWorker()
       }
     },
   }
@@ -115,13 +77,44 @@ export function openTurns({ url, prefix, shards }: TurnSettings, log: Log): Open
   }
 }
 
+type Take = (shard: number) => Promise<boolean>
+
+/** Takes the jobs. Gives how to stop. */
+function startWorker({ url, prefix, shards }: TurnSettings, take: Take, add: (shard: number) => void) {
+  let isStopped = false
+  const worker = new Worker<{ shard: number }>(
+    QUEUE,
+    async ({ data: { shard } }) => {
+      const isMore = await take(shard)
+      // Behind the others; the job has to be gone first, since its id is the shard.
+      if (isMore && !isStopped) setTimeout(add, 1, shard)
+    },
+    {
+      prefix: `${prefix}bull`,
+      connection: { ...connectionOf(url), enableOfflineQueue: true },
+      concurrency: shards,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_EVERY_MS,
+      maxStalledCount: STALLED_COUNT_MAX,
+      drainDelay: 1,
+      // Counts what was done, for whoever looks at the queue.
+      metrics: { maxDataPoints: METRICS_MINUTES },
+    },
+  )
+  worker.on('error', () => undefined)
+  return async (): Promise<void> => {
+    isStopped = true
+    await worker.close()
+  }
+}
+
 /**
  * Looks at all shards, again and again: `add` makes a job for one with work and says when the server is too full for
  * that. Gives how to stop, which waits for turns that were taken without a job.
  */
 function sweep(
   shards: number,
-  take: (shard: number) => Promise<boolean>,
+  take: Take,
   hasWork: (shard: number) => Promise<boolean>,
   add: (shard: number, whenFull: () => void) => void,
 ): () => Promise<void> {

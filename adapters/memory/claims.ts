@@ -2,9 +2,10 @@
  * Claims of one process (B4): a map. Everything is synchronous, so claim-then-read and write-then-locate cannot miss
  * each other.
  */
-import type { ClaimHolder, Claims } from '../../core/ports.ts'
+import type { ClaimHolder, Claims, Row } from '../../core/ports.ts'
 
-export function createClaims(): Claims {
+/** `onAbsent` is called with each row whose device nobody serves. */
+export function createClaims(onAbsent: (row: Row) => void = () => undefined): Claims {
   const holders = new Map<string, { holder: ClaimHolder; epoch: number }>()
   let lastEpoch = 0
   return {
@@ -21,7 +22,10 @@ export function createClaims(): Claims {
     },
     wake(device, row) {
       const found = holders.get(device)
-      if (found === undefined) return 'away'
+      if (found === undefined) {
+        onAbsent(row)
+        return 'away'
+      }
       return found.holder.onWake(row) ? 'sent' : 'woken'
     },
     evict(device, reason) {

@@ -43,6 +43,12 @@ export const watermarkChannel = (prefix: string): string => `${prefix}watermark`
 export const deviceKey = (prefix: string, device: string): string => `${prefix}device:${device}`
 export const shardCountKey = (prefix: string): string => `${prefix}shards`
 export const rowsKey = (prefix: string, device: string): string => `${prefix}rows:${device}`
+export const deadKeys = (prefix: string): [facts: string, bytes: string, order: string, total: string] => [
+  `${prefix}{dead}:letters`,
+  `${prefix}{dead}:bytes`,
+  `${prefix}{dead}:order`,
+  `${prefix}{dead}:total`,
+]
 /** Devices whose inbox is full, and how often that changed. */
 export const fullKeys = (prefix: string): [devices: string, version: string] => [
   `${prefix}{full}:devices`,

@@ -1,10 +1,10 @@
 /**
- * What makes the intake refuse before the server does: how full its memory is, and which inboxes are. Looked at in a
- * fixed interval; what arrives in between is the overshoot (B6).
+ * What makes the intake refuse before the server does: how full its memory is, and which inboxes are; and how many
+ * dead letters there are, for operators. Looked at in a fixed interval; what arrives in between is the overshoot (B6).
  */
 
 import { type Link, resultsOf } from './connection.ts'
-import { fullKeys } from './keys.ts'
+import { deadKeys, fullKeys } from './keys.ts'
 
 /** Beyond this share of maxmemory new work is refused: the rest is for answers, cursors and queues that drain it. */
 const MEMORY_SHARE_MAX = 0.7
@@ -16,7 +16,7 @@ export interface Pressure {
   /** Says so to all nodes; they know it one look later, this one at once. */
   setFull(device: string, isFull: boolean): Promise<void>
   fullDevices(limit: number): Promise<string[]>
-  facts(): { readonly usedBytes: number; readonly maxBytes: number; readonly fullDevices: number }
+  facts(): Record<'usedBytes' | 'maxBytes' | 'fullDevices' | 'deadLetters', number>
   /** Looks now. */
   look(): Promise<void>
   stop(): void
@@ -27,14 +27,17 @@ const numberIn = (info: string, name: string): number => Number(new RegExp(`^${n
 export function watchPressure(link: Link, prefix: string): Pressure {
   const { redis } = link
   const [devicesKey, versionKey] = fullKeys(prefix)
+  const [deadKey] = deadKeys(prefix)
   let full: ReadonlySet<string> = new Set()
   let fullVersion = ''
   let usedBytes = 0
   let maxBytes = 0
+  let deadLetters = 0
 
   async function look(): Promise<void> {
-    const results = await resultsOf(redis.pipeline().info('memory').get(versionKey))
-    const [info = '', version] = results as [string, string | null]
+    const results = await resultsOf(redis.pipeline().info('memory').get(versionKey).hlen(deadKey))
+    const [info = '', version, letters] = results as [string, string | null, number]
+    deadLetters = letters
     usedBytes = numberIn(info, 'used_memory')
     // Without a bound of its own it ends where the machine does.
     maxBytes = numberIn(info, 'maxmemory') || numberIn(info, 'total_system_memory')
@@ -68,7 +71,7 @@ export function watchPressure(link: Link, prefix: string): Pressure {
       full = changed
     },
     fullDevices: (limit) => redis.srandmember(devicesKey, limit),
-    facts: () => ({ usedBytes, maxBytes, fullDevices: full.size }),
+    facts: () => ({ usedBytes, maxBytes, fullDevices: full.size, deadLetters }),
     look,
     stop: () => clearInterval(timer),
   }

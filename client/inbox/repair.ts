@@ -72,7 +72,13 @@ export function repair(context: Context, error: WireError): Repair | undefined {
   const code = errorCodeOf(error.code)
   const row = rowOfStamp(context, error.stamp)
   if (code === 'stamp_behind') onBehind(context, row, error)
-  if (row === undefined || row.state === ACCEPTED || row.state === FAILED) return undefined
+  if (row === undefined || row.state === FAILED) return undefined
+  if (code === 'dead_letter') {
+    // The one answer that takes back an acceptance.
+    failRequest(context.store, row.row, clientCodeOf(code))
+    return { peer: row.peer, user: row.peer, holdMs: 0, added: [], removed: [] }
+  }
+  if (row.state === ACCEPTED) return undefined
   // It is stored, and was only asked about again; what is refused now is no reason to send it twice.
   if (row.state === STORED && code !== 'stamp_behind') return undefined
   const done = { peer: row.peer, user: row.peer, holdMs: 0, added: [], removed: [] }

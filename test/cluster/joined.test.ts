@@ -44,7 +44,15 @@ const fatal = (error: Error): void => {
 /** Applies what was appended, as a worker does, before the caller goes on: the suites look for their rows at once. */
 function applied({ redis, cassandra }: Pick<Process, 'redis' | 'cassandra'>, watermark: LowWatermark): Intake {
   const { intake, entries, wakes, deadLetters } = redis
-  const storage = { entries, wakes, deadLetters, rows: cassandra.rows, log: quiet, written: () => undefined }
+  const storage = {
+    entries,
+    wakes,
+    deadLetters,
+    rows: cassandra.rows,
+    log: quiet,
+    written: () => undefined,
+    bury: async () => undefined,
+  }
   const turns = new Map<number, Promise<void>>()
 
   async function turn(shard: number): Promise<void> {

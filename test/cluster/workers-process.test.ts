@@ -81,7 +81,7 @@ describe('workers beside a broker', function () {
   async function allGoOn(): Promise<void> {
     const sent = lanes.map((lane) => lane.sent)
     await Promise.all(
-      lanes.map((lane, i) =>
+      lanes.map(async (lane, i) =>
         lane.recipient?.until(() => lane.arrived > (sent[i] as number), 'a later message', GO_ON_MS_MAX),
       ),
     )

@@ -66,7 +66,7 @@ describe('rows that nodes were told of', () => {
       [
         ['a 1.0', false],
         ['a 2.0', false],
-        ['a 4.0', true],
+        ['a 3.0', true],
       ],
     )
     assert.deepEqual(held.take(8), [])

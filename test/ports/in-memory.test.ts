@@ -1,10 +1,19 @@
 /** What holds of the adapters in memory alone: their bounds. */
 import assert from 'node:assert/strict'
 import { createCodes } from '../../adapters/memory/codes.ts'
+import { createJobs } from '../../adapters/memory/jobs.ts'
 import { createLimiter } from '../../adapters/memory/limiter.ts'
+import { jobsSuite } from './jobs.ts'
 
 const HASH = new Uint8Array(32).fill(1)
 const SECOND_MS = 1_000
+
+describe('jobs in memory', () => {
+  jobsSuite(async () => {
+    const jobs = createJobs()
+    return { jobs, close: () => jobs.close() }
+  })
+})
 
 describe('codes in memory', () => {
   it('are so many at most: the oldest goes, and those that are over go first', async () => {

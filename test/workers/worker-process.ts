@@ -3,6 +3,8 @@ import { type Ended, startFile } from '../listeners/main-process.ts'
 
 export interface WorkerProcess {
   readonly ended: Promise<Ended>
+  /** What it has written until now. */
+  output(): string
   signal(name: NodeJS.Signals): void
 }
 
@@ -18,5 +20,5 @@ export async function startWorker(env: Record<string, string>): Promise<WorkerPr
     child.stdout?.on('data', check)
     void ended.then(() => reject(new Error(`the worker ended: ${output()}`)))
   })
-  return { ended, signal: (name) => void child.kill(name) }
+  return { ended, output, signal: (name) => void child.kill(name) }
 }

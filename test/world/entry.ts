@@ -5,9 +5,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import type { Storage } from '../../adapters/opened.ts'
 import { startServer } from '../../broker/server.ts'
 import { readConfig } from '../../core/config.ts'
-import type { Directory, Log } from '../../core/ports.ts'
+import { replay } from '../../core/dead-letters.ts'
+import type { DeadLetter, Directory, InboxRows, Log } from '../../core/ports.ts'
 
 /** What the parent may ask for: one of `calls` below by name. */
 export interface Order {
@@ -28,6 +30,10 @@ export interface Calls {
   resumeStore(): Promise<void>
   /** Looking up this device takes so long from now on. */
   slowLookup(device: string, ms: number): Promise<void>
+  /** From now on rows of this device cannot be written, whatever is tried; '' for none. In the cluster. */
+  poison(device: string): Promise<void>
+  deadLetters(): Promise<readonly DeadLetter[]>
+  replay(letter: string): Promise<boolean>
   /** Inbox rows in the tail that are not acknowledged durably. */
   tailRows(): Promise<number>
   drain(): Promise<void>
@@ -51,6 +57,12 @@ const settings = JSON.parse(process.argv[2] ?? '{}') as Record<string, string>
 const server = await startServer(readConfig({ MQTT_PORT: '0', ...settings }), log, onFatal)
 const { directory } = server.opened.ports
 
+let writeRows: InboxRows['apply'] | undefined
+function storage(): Storage {
+  if (server.opened.storage === undefined) throw new Error('only the cluster has it')
+  return server.opened.storage
+}
+
 const calls: Calls = {
   create: (accounts, devices) => directory.create(accounts, devices),
   account: (user) => directory.account(user),
@@ -68,6 +80,17 @@ const calls: Calls = {
       return lookUp(device)
     }
   },
+  async poison(device) {
+    const { rows } = storage()
+    writeRows ??= rows.apply
+    const apply = writeRows
+    rows.apply = async (all) => {
+      if (all.some((row) => row.device === device)) throw new Error('this row cannot be written')
+      await apply(all)
+    }
+  },
+  deadLetters: () => storage().deadLetters.list(100),
+  replay: (letter) => replay(server.opened.ports, storage().deadLetters, letter),
   tailRows: async () => server.opened.storeFacts()['tailRows'] as number,
   drain: () => server.drain(),
 }

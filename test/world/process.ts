@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { Account } from '../../core/ports.ts'
+import type { Account, DeadLetter } from '../../core/ports.ts'
 import { type DeviceMaker, makeDevices } from './devices.ts'
 import type { Answer, Calls, Order } from './entry.ts'
 import { profileEnv } from './profile.ts'
@@ -17,6 +17,9 @@ export interface ServerProcess {
   slowLookup(device: string, ms: number): Promise<void>
   /** Inbox rows in the tail that are not acknowledged durably. */
   tailRows(): Promise<number>
+  poison(device: string): Promise<void>
+  deadLetters(): Promise<readonly DeadLetter[]>
+  replay(letter: string): Promise<boolean>
   /** SIGSTOP and SIGCONT. */
   pause(): void
   resume(): void
@@ -57,6 +60,9 @@ export async function spawnServer(folder: string, env: Record<string, string> = 
     stopStore: async () => void (await ask('stopStore')),
     resumeStore: async () => void (await ask('resumeStore')),
     slowLookup: async (device, ms) => void (await ask('slowLookup', device, ms)),
+    poison: async (device) => void (await ask('poison', device)),
+    deadLetters: async () => (await ask('deadLetters')) as DeadLetter[],
+    replay: async (letter) => (await ask('replay', letter)) as boolean,
     tailRows: async () => (await ask('tailRows')) as number,
     pause: () => void child.kill('SIGSTOP'),
     resume: () => void child.kill('SIGCONT'),
