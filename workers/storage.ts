@@ -30,12 +30,12 @@ export interface StoragePorts {
 const ENTRIES_PER_STEP = 64
 const TURN_MS_MAX = 2_000
 /** An empty shard is looked at so often more before its turn ends: under load the next entry is on its way. */
-const TICKS_WHEN_EMPTY = 10
+const TICKS_WHEN_EMPTY = 5
 /**
  * Steps begin at multiples of this time: those of all shards at once, so that what they ask of the stores travels
  * together, and what was appended meanwhile is taken together. A full step is followed by the next at once.
  */
-const TICK_MS = 5
+const TICK_MS = 10
 /** From this attempt on an entry is taken envelope by envelope. */
 const ATTEMPT_APART = 3
 

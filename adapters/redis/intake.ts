@@ -49,6 +49,9 @@ export const intakeLimits: IntakeLimits = {
   replicasWaitMs: 2_000,
 }
 
+const FLIGHT_EVERY_MS = 3
+/** Worth a flight at once. */
+const FULL_FLIGHT_ENVELOPES = 256
 /** Between two tries of a batch whose answer did not come while the server is there. */
 const RESEND_MS = 100
 
@@ -72,20 +75,28 @@ interface Commits {
   readonly seen: Seen
   readonly lanes: Lanes
   isFlying: boolean
+  /** When the last flight began. */
+  flewMs: number
   isScheduled: boolean
   isClosed: boolean
   resends: number
   timer: NodeJS.Timeout | undefined
 }
 
-/** At the end of this turn, with everything that it appends; or after the flight that is on its way. */
+/**
+ * At the end of this turn, with everything that it appends; or after the flight that is on its way. Flights begin some
+ * time apart: one costs the server an fsync, whatever it carries.
+ */
 function schedule(commits: Commits): void {
   if (commits.isScheduled || commits.isFlying) return
   commits.isScheduled = true
-  setImmediate(() => {
+  const start = (): void => {
     commits.isScheduled = false
     void fly(commits)
-  })
+  }
+  const restMs = FLIGHT_EVERY_MS - (performance.now() - commits.flewMs)
+  if (restMs > 0 && commits.lanes.waitingEnvelopes < FULL_FLIGHT_ENVELOPES) setTimeout(start, restMs)
+  else setImmediate(start)
 }
 
 async function fly(commits: Commits): Promise<void> {
@@ -96,6 +107,7 @@ async function fly(commits: Commits): Promise<void> {
   const flying = lanes.all.filter((lane) => lane.sending !== undefined)
   if (flying.length === 0) return
   commits.isFlying = true
+  commits.flewMs = performance.now()
   const replies = await send(commits, flying)
   commits.isFlying = false
   if (commits.isClosed) return
@@ -196,6 +208,7 @@ export function createIntake(
     seen,
     lanes,
     isFlying: false,
+    flewMs: Number.NEGATIVE_INFINITY,
     isScheduled: false,
     isClosed: false,
     resends: 0,

@@ -19,7 +19,7 @@ export interface PostgresService extends Service {
   readonly port: number
 }
 
-const CONNECTIONS_MAX = 60
+const CONNECTIONS_MAX = 100
 
 async function answers(port: number): Promise<boolean> {
   const talk = await converse('127.0.0.1', port)
