@@ -13,6 +13,7 @@ import { createConsoleSms } from './console/sms.ts'
 import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
 import { openRedis } from './redis/index.ts'
+import { openOperatorTopics } from './redis/operator-topics.ts'
 
 const BOOT_BYTES = 6
 
@@ -46,10 +47,11 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const url = reveal(config.redisUrl)
   const { shards, redisPrefix: prefix } = config
   const heard: { wake: (device: string, seq: number) => void } = { wake: () => undefined }
+  const node = `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`
   const redis = await openRedis(url, now, warn, {
     prefix,
     intake: { shards, shardBacklogMax: config.shardBacklogMax },
-    node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
+    node,
     onWake: (device, seq) => heard.wake(device, seq),
   })
   closers.push(() => redis.close())
@@ -70,7 +72,9 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   closers.push(() => cassandra.close())
   const queue = openTurns({ url, prefix, shards }, log)
   closers.push(() => queue.close())
-  return { redis, database, cassandra, queue, heard }
+  const operatorTopics = openOperatorTopics(url, prefix, node, now)
+  closers.push(() => operatorTopics.close())
+  return { redis, database, cassandra, queue, operatorTopics, heard }
 }
 
 /** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
@@ -112,6 +116,7 @@ function openedOf(
   return {
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
     storage: { entries, rows, wakes, deadLetters, turns: queue.turns, log },
+    operatorTopics: engines.operatorTopics,
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges() }),
     breakers,

@@ -110,7 +110,8 @@ function breakerMetrics(registry: Registry, sources: Sources): void {
     registers: [registry],
     collect() {
       states.reset()
-      for (const [store, state] of Object.entries(sources.breakers?.() ?? {})) states.set({ store }, BREAKER_NUMBERS[state])
+      for (const [store, state] of Object.entries(sources.breakers?.() ?? {}))
+        states.set({ store }, BREAKER_NUMBERS[state])
     },
   })
 }

@@ -129,6 +129,7 @@ export async function startServer(
     isDraining: false,
   }
   engine = await engineOf(guards, (clientId) => clients.get(clientId))
+  opened.operatorTopics?.listen((topic, payload) => engine.retain(topic, payload))
   const take = (stream: Duplex, address: string) => {
     const guard = accept(guards, stream, address)
     return (reason: DisconnectReason) => void (guard && end(guards, guard, reason))
@@ -156,7 +157,10 @@ export async function startServer(
     mqttsPort: tls?.port,
     accept: take,
     openSockets: () => guards.open.size,
-    retain: (topic, payload) => engine.retain(topic, payload),
+    retain(topic, payload) {
+      engine.retain(topic, payload)
+      opened.operatorTopics?.publish(topic, payload)
+    },
     reloadCertificates: () => tls?.reload(),
     drain: () => drain(guards, listeners, stop),
   }

@@ -170,7 +170,8 @@ export const settingRows = {
     env: 'DATABASE_MAY_FORGET',
     type: 'flag',
     fallback: 'no',
-    about: 'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
+    about:
+      'yes: also a PostgreSQL with fsync or synchronous_commit off, whose last accounts go when its machine stops.',
   },
   cassandraContactPoints: {
     env: 'CASSANDRA_CONTACT_POINTS',
@@ -212,7 +213,8 @@ export const settingRows = {
     env: 'INTAKE_SHARD_BACKLOG_MAX',
     type: 'count',
     fallback: '20000',
-    about: 'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
+    about:
+      'Batches of one shard that wait in Redis to become rows, as while Cassandra is away; beyond, it takes nothing.',
   },
   workersInline: {
     env: 'WORKERS_INLINE',

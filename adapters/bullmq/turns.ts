@@ -12,6 +12,8 @@ const STALLED_EVERY_MS = 1_000
 const SWEEP_EVERY_MS = 500
 /** Nudges of one shard are so far apart at least: a sweep comes soon after. */
 const NUDGE_EVERY_MS = 20
+/** Between attempts to reach Redis again. */
+const RETRY_MS_MAX = 2_000
 const STALLED_COUNT_MAX = 1_000_000_000
 
 export interface TurnSettings {
@@ -35,6 +37,8 @@ function connectionOf(url: string): ConnectionOptions {
     ...(password === '' ? {} : { password: decodeURIComponent(password) }),
     ...(username === '' ? {} : { username: decodeURIComponent(username) }),
     ...(protocol === 'rediss:' ? { tls: {} } : {}),
+    // The library's own pause grows to 20 s: turns would come long after Redis is back, and a process not end.
+    retryStrategy: (attempt) => Math.ceil(Math.min(RETRY_MS_MAX, 50 * 2 ** Math.min(attempt, 16)) * Math.random()) + 50,
     // A nudge that cannot leave is none: nothing queues up for a server that is away.
     enableOfflineQueue: false,
   }

@@ -37,7 +37,7 @@ export const cassandraLimits = {
   /** Between attempts to connect, and to a node that went away. */
   reconnectMsMin: 250,
   reconnectMsMax: 5_000,
-  /** Calls in a row that failed after all their tries: from then on they are refused at once, until a probe succeeds. */
+  /** Calls in a row that failed after all their tries: then they are refused at once, until a probe succeeds. */
   failuresMax: 3,
   probeEveryMs: 500,
 } as const
@@ -165,7 +165,9 @@ function createClient(settings: CassandraSettings, limits: CassandraLimits): Cli
 /** Why no node would do, when that is a wrong setting: the driver hides it among the nodes that it tried. */
 function wrongSetting(error: unknown): Error | undefined {
   if (!(error instanceof errors.NoHostAvailableError)) return undefined
-  return innerErrorsOf(error).find((each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError)
+  return innerErrorsOf(error).find(
+    (each) => each instanceof errors.ArgumentError || each instanceof errors.AuthenticationError,
+  )
 }
 
 /** A Client whose connect() failed stays failed: it is put away, and the next attempt has a new one. */

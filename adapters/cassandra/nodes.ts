@@ -44,7 +44,9 @@ async function lookAt(client: Client, host: Host, now: Clock, demands: NodeDeman
   const { address } = host
   const version = String(await askNode(client, host, 'SELECT release_version AS value FROM system.local'))
   if (Number.parseInt(version, 10) < demands.versionMin) {
-    throw new SchemaFault(`Cassandra ${address} runs ${version}, which is too old; run ${demands.versionMin}.0 or later.`)
+    throw new SchemaFault(
+      `Cassandra ${address} runs ${version}, which is too old; run ${demands.versionMin}.0 or later.`,
+    )
   }
   await checkClock(client, host, now, demands)
   const sync = await askNode(client, host, "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'")

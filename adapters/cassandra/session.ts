@@ -170,7 +170,8 @@ function openBreaker(link: Link, settings: CassandraSettings, limits: CassandraL
     },
     probe: async () => probe(link.serving(), settings, limits),
     refusal: () => new StoreDownFault(store, REFUSED),
-    onOpen: (error) => log.warn({ store, error: sentenceOf(error) }, 'Cassandra does not do what it is asked: rows wait'),
+    onOpen: (error) =>
+      log.warn({ store, error: sentenceOf(error) }, 'Cassandra does not do what it is asked: rows wait'),
     onClosed: () => log.info({ store }, 'Cassandra does what it is asked again'),
   })
 }

@@ -1,7 +1,7 @@
 /**
- * The pool, and the circuit breakers in front of it. Every fault is an IntakeFault: `storage_unavailable` when the server
- * does not answer, `overloaded` when it takes too long; never an answer that could be taken for "unknown". While the
- * server does not answer, nobody waits for it: calls reject at once, and a probe finds out when it is back.
+ * The pool, and the circuit breakers in front of it. Every fault is an IntakeFault: `storage_unavailable` when the
+ * server does not answer, `overloaded` when it takes too long; never an answer that could be taken for "unknown".
+ * While the server does not answer, nobody waits for it: calls reject at once, and a probe finds out when it is back.
  */
 import { Pool, types } from 'pg'
 import { IntakeFault } from '../../core/envelope.ts'
@@ -9,7 +9,16 @@ import { type Breaker, createBreaker } from '../breaker.ts'
 import type { BreakerState } from '../opened.ts'
 import type { PostgresLimits } from './limits.ts'
 import type { StatementName } from './schema.ts'
-import { ask as askOne, CIRCLES, type Columns, DriverFault, faultOf, type Progress, type Run, transact } from './transact.ts'
+import {
+  ask as askOne,
+  CIRCLES,
+  type Columns,
+  DriverFault,
+  faultOf,
+  type Progress,
+  type Run,
+  transact,
+} from './transact.ts'
 
 const INT8 = 20
 const ATTEMPTS_MAX = 4

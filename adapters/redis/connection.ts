@@ -46,8 +46,10 @@ export interface Link {
 }
 
 /** What the driver says of a server that is away, and a server of itself when it serves nobody. OOM is not among it. */
-const AWAY =
-  /^(Connection is closed|Command timed out|Stream isn't writeable|Reached the max retries|READONLY|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|NOAUTH|NOPERM)/
+const AWAY = new RegExp(
+  '^(Connection is closed|Command timed out|Stream isn.t writeable|Reached the max retries|' +
+    'READONLY|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|NOAUTH|NOPERM)',
+)
 
 /** Whoever waits for the store tells by the fault that a second try may help. */
 export async function awayAsFault<T>(work: Promise<T>): Promise<T> {
@@ -196,7 +198,8 @@ export async function openLink(
   redis.on('ready', () => void recheck())
   return {
     redis,
-    isUsable: () => isChecked && redis.status === 'ready' && (guarded === undefined || guarded.breaker.state() === 'closed'),
+    isUsable: () =>
+      isChecked && redis.status === 'ready' && (guarded === undefined || guarded.breaker.state() === 'closed'),
     breaker: () => guarded?.breaker.state() ?? 'closed',
     onUsable: (run) => void listeners.push(run),
     reconnect: () => redis.disconnect(true),

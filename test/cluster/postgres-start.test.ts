@@ -57,7 +57,10 @@ describe('the start on PostgreSQL', () => {
   it('refuses a version that is too old, and says what an account rests on', async () => {
     await assert.rejects(schema.open({ versionMin: 990_000 }), says(/^PostgreSQL \d+.* is too old; run 99 or later/))
     const { promise } = await schema.open()
-    assert.match(promise, /^PostgreSQL \d+.*, fsync (on|off), synchronous_commit (on|off): an account is on its disk alone/)
+    assert.match(
+      promise,
+      /^PostgreSQL \d+.*, fsync (on|off), synchronous_commit (on|off): an account is on its disk alone/,
+    )
   })
 
   it('says so when nobody listens there, without the password', async () => {
