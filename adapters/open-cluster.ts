@@ -19,6 +19,7 @@ import { createConsoleSms } from './console/sms.ts'
 import type { BreakerState, Opened } from './opened.ts'
 import { openPostgres } from './postgres/index.ts'
 import { type Hears, openRedis } from './redis/index.ts'
+import { openOperatorTopics } from './redis/operator-topics.ts'
 
 const BOOT_BYTES = 6
 
@@ -37,10 +38,11 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
     onLost: () => undefined,
     onGap: () => undefined,
   }
+  const node = `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`
   const redis = await openRedis(url, now, warn, {
     prefix,
     intake: { shards, shardBacklogMax: config.shardBacklogMax },
-    node: `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`,
+    node,
     hears: {
       onRows: (rows) => heard.onRows(rows),
       onWatermark: (watermark) => heard.onWatermark(watermark),
@@ -71,7 +73,9 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   closers.push(() => queue.close())
   const jobs = createJobs({ url, prefix })
   closers.push(() => jobs.close())
-  return { redis, database, cassandra, queue, jobs, heard }
+  const operatorTopics = openOperatorTopics(url, prefix, node, now)
+  closers.push(() => operatorTopics.close())
+  return { redis, database, cassandra, queue, jobs, operatorTopics, heard }
 }
 
 /** Stores that do not do what they are asked, each with its breaker; `isAway` also while that has not noticed. */
@@ -121,6 +125,7 @@ function openedOf(
     jobs,
     push: createConsolePush(log),
     storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
+    operatorTopics: engines.operatorTopics,
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),
     breakers,

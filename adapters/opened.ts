@@ -28,6 +28,15 @@ export interface Storage {
 /** Of a circuit breaker: calls go through, are refused, or one of them finds out. */
 export type BreakerState = 'closed' | 'open' | 'half-open'
 
+/** Retained topics of operators, shared by all nodes. Droppable: what was lost is read again. Nobody waits for it. */
+export interface OperatorTopics {
+  /** What is no shared topic stays here. */
+  publish(topic: string, payload: string): void
+  /** Calls back with topics of other nodes when they change; an empty payload: it is gone. */
+  listen(onTopic: (topic: string, payload: string) => void): void
+  close(): void
+}
+
 export interface Opened {
   readonly ports: Ports
   readonly jobs: Jobs
@@ -37,6 +46,8 @@ export interface Opened {
   readonly storage?: Storage
   /** Where the intake writes rows: calls `note` with each one whose device is not connected. */
   onAbsent?(note: (row: Row) => void): void
+  /** Where there are other nodes. */
+  readonly operatorTopics?: OperatorTopics
   /** Parts that do not answer now. */
   missing?(): readonly { readonly what: string; readonly why: string; readonly breaker?: BreakerState }[]
   /** Circuit breakers by the store that they stand in front of. */

@@ -110,6 +110,9 @@ function intakeState({ metrics, plugins }: Server): object {
 export function startOperators(server: Server, observed: Observed): Operators {
   const { metrics, config, opened } = server
   const { now, log } = opened.ports
+  /** Where nodes share ops/, each has its own store and queue. */
+  const named = (what: string): string => (opened.operatorTopics === undefined ? what : `${what}-${config.nodeName}`)
+  const store = opened.operatorTopics === undefined ? 'sqlite' : named('cluster')
   const sys = createSysTree(metrics)
   let before = sampleOf(metrics, metrics.startedMs)
   let shown = ''
@@ -133,9 +136,9 @@ export function startOperators(server: Server, observed: Observed): Operators {
     }
     for (const [name, value] of Object.entries(sys.read(facts, sample.atMs))) retain(topicOf('sys', { name }), value)
     retain(topicOf('opsNode', { node: config.nodeName }), JSON.stringify(nodeState(server, observed, before, sample)))
-    retain(topicOf('opsQueue', { queue: 'intake' }), JSON.stringify(intakeState(server)))
+    retain(topicOf('opsQueue', { queue: named('intake') }), JSON.stringify(intakeState(server)))
     before = sample
-    retain(topicOf('opsStore', { store: 'sqlite' }), JSON.stringify(await storeState(server)))
+    retain(topicOf('opsStore', { store }), JSON.stringify(await storeState(server)))
   }
 
   const publishOrSay = (): void => {

@@ -132,6 +132,7 @@ export async function startServer(
     isDraining: false,
   }
   engine = await engineOf(guards, (clientId) => clients.get(clientId))
+  opened.operatorTopics?.listen((topic, payload) => engine.retain(topic, payload))
   const door = doorOf(guards)
   // Of a cluster all of it may be left to other processes.
   const stopWorkers = opened.storage === undefined || config.workersInline ? startWorkers(opened) : undefined
@@ -156,7 +157,10 @@ export async function startServer(
     mqttsPort: tls?.port,
     door,
     openSockets: () => guards.open.size,
-    retain: (topic, payload) => engine.retain(topic, payload),
+    retain(topic, payload) {
+      engine.retain(topic, payload)
+      opened.operatorTopics?.publish(topic, payload)
+    },
     reloadCertificates: () => tls?.reload(),
     drain: () => drain(guards, listeners, pace, stop),
   }

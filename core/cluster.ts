@@ -177,8 +177,8 @@ export interface Turns {
   /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
   nudge(shard: number): void
   /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork` with
-   * whether there is any: asked of all shards often, for nudges that were lost.
+   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork`
+   * with whether there is any: asked of all shards often, for nudges that were lost.
    */
   work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>
 }

@@ -172,3 +172,8 @@ export function matches(filter: string, topic: string): boolean {
 export function isOperatorTopic(topic: string): boolean {
   return OPERATOR_PREFIXES.some((prefix) => topic.startsWith(prefix))
 }
+
+const SHARED_PREFIX = `${patternOf('opsNode').split('/')[0]}/`
+/** Operators' topics that all nodes of a cluster share; `$SYS` is each node's own. */
+export const SHARED_FILTER = `${SHARED_PREFIX}#`
+export const isSharedTopic = (topic: string): boolean => topic.startsWith(SHARED_PREFIX)

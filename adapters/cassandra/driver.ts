@@ -37,7 +37,7 @@ export const cassandraLimits = {
   /** Between attempts to connect, and to a node that went away. */
   reconnectMsMin: 250,
   reconnectMsMax: 5_000,
-  /** Calls in a row that failed after all their tries: from then on they are refused at once, until a probe succeeds. */
+  /** Calls in a row that failed after all their tries: then they are refused at once, until a probe succeeds. */
   failuresMax: 3,
   probeEveryMs: 500,
 } as const

@@ -1,7 +1,7 @@
 /**
- * The pool, and the circuit breakers in front of it. Every fault is an IntakeFault: `storage_unavailable` when the server
- * does not answer, `overloaded` when it takes too long; never an answer that could be taken for "unknown". While the
- * server does not answer, nobody waits for it: calls reject at once, and a probe finds out when it is back.
+ * The pool, and the circuit breakers in front of it. Every fault is an IntakeFault: `storage_unavailable` when the
+ * server does not answer, `overloaded` when it takes too long; never an answer that could be taken for "unknown".
+ * While the server does not answer, nobody waits for it: calls reject at once, and a probe finds out when it is back.
  */
 import { Pool, types } from 'pg'
 import { IntakeFault } from '../../core/envelope.ts'

@@ -26,9 +26,10 @@ const SWITCHES = ['fsync', 'full_page_writes', 'synchronous_commit']
 type Facts = Readonly<Record<string, string>>
 
 async function factsOf(client: Client): Promise<Facts> {
+  const switches = SWITCHES.map((name) => `'${name}'`).join(', ')
   const { rows } = await client.query<{ name: string; setting: string }>(
     `SELECT name, setting FROM pg_settings
-      WHERE name IN ('server_version', 'server_version_num', 'synchronous_standby_names', ${SWITCHES.map((name) => `'${name}'`)})`,
+      WHERE name IN ('server_version', 'server_version_num', 'synchronous_standby_names', ${switches})`,
   )
   return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]))
 }
@@ -74,7 +75,8 @@ async function checkServer(client: Client, { now, mayForget, versionMin }: Serve
   const standbys = facts['synchronous_standby_names'] ?? ''
   const where = standbys === '' ? 'its disk alone' : `its disk and on ${standbys}`
   const [fsync, commit] = [facts['fsync'], facts['synchronous_commit']]
-  return `PostgreSQL ${version}, fsync ${fsync}, synchronous_commit ${commit}: an account is on ${where} when it is answered`
+  const set = `PostgreSQL ${version}, fsync ${fsync}, synchronous_commit ${commit}`
+  return `${set}: an account is on ${where} when it is answered`
 }
 
 async function migrate(client: Client): Promise<void> {
@@ -102,8 +104,8 @@ export interface Prepared {
 }
 
 /**
- * Checks the server and brings the schema up to date, all of it or nothing. Rejects with a ConfigFault that says what to
- * do.
+ * Checks the server and brings the schema up to date, all of it or nothing. Rejects with a ConfigFault that says what
+ * to do.
  */
 export async function prepareDatabase(url: string, connectMs: number, demands: ServerDemands): Promise<Prepared> {
   const client = new Client({

@@ -47,8 +47,10 @@ export interface Link {
 }
 
 /** What the driver says of a server that is away, and a server of itself when it serves nobody. OOM is not among it. */
-const AWAY =
-  /^(Connection is closed|Command timed out|Stream isn't writeable|Reached the max retries|READONLY|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|NOAUTH|NOPERM)/
+const AWAY = new RegExp(
+  '^(Connection is closed|Command timed out|Stream isn.t writeable|Reached the max retries|' +
+    'READONLY|MISCONF|NOREPLICAS|LOADING|MASTERDOWN|NOAUTH|NOPERM)',
+)
 
 /** Whoever waits for the store tells by the fault that a second try may help. */
 export async function awayAsFault<T>(work: Promise<T>): Promise<T> {

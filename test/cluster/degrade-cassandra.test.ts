@@ -136,7 +136,7 @@ describe('a node whose Cassandra', function () {
     for (let i = 0; i < 3; i++) await scene.sendTo(scene.seen, `${i}`)
     const { storage } = scene.node.node.server.opened
     await until(async () => {
-      const left = await Promise.all(Array.from({ length: 8 }, (_, shard) => storage?.entries.backlog(shard)))
+      const left = await Promise.all(Array.from({ length: 8 }, async (_, shard) => storage?.entries.backlog(shard)))
       return left.every((each) => each === 0)
     }, 'they are rows')
     await cassandra.kill()

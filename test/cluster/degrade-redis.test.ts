@@ -9,7 +9,11 @@ import type { Client } from '../world/client.ts'
 import { openScene, type Scene, startSlowPath, until } from './degrade-scene.ts'
 
 const PAUSE_MS = 6_000
-const AWAY_MS = 3_000
+/** Pauses between attempts have grown by then. */
+const AWAY_MS = 12_000
+/** From the server's return until everything is as before. */
+const BACK_MS_MAX = 5_000
+const QUICK_MS_MAX = 1_000
 const MIB = 1024 * 1024
 
 describe('a node whose Redis', function () {
@@ -40,7 +44,12 @@ describe('a node whose Redis', function () {
     assert.equal(other.packets.filter(({ cmd }) => cmd === 'puback').length, 0)
   }
   async function assertBack(): Promise<void> {
+    const startedMs = performance.now()
     await scene.untilReady()
+    await scene.send(1)
+    await scene.allArrived()
+    const tookMs = performance.now() - startedMs
+    assert.ok(tookMs < BACK_MS_MAX, `${tookMs} ms`)
     assert.equal(await scene.metric('heliograph_breaker_state{store="redis"}'), 0)
     await scene.isAlive()
     await scene.send(20)
@@ -55,6 +64,10 @@ describe('a node whose Redis', function () {
     assert.notEqual(breaker, 'closed')
     assert.ok((await scene.missing()).some(({ what, why }) => what === 'intake' && why === 'storage_unavailable'))
     await scene.isAlive()
+    const startedMs = performance.now()
+    const refused = await scene.node.connect(scene.unseen)
+    assert.notEqual(refused.connack?.returnCode, 0)
+    assert.ok(performance.now() - startedMs < QUICK_MS_MAX, 'nobody who comes is held')
     await new Promise((resolve) => setTimeout(resolve, AWAY_MS))
     await assertRefused()
     await scene.isAlive()

@@ -35,6 +35,8 @@ const drivers: [name: RegExp, homes: readonly string[]][] = [
   [/^bullmq$/, ['adapters/bullmq/']],
   [/^cassandra-driver$/, ['adapters/cassandra/']],
   [/^pg$/, ['adapters/postgres/']],
+  [/^cockatiel$/, ['adapters/breaker.ts']],
+  [/^(aedes-persistence-redis|mqemitter-redis)\b/, ['adapters/redis/operator-topics.ts']],
   [/^@aws-sdk\//, ['adapters/s3/']],
   [/^firebase-admin/, ['adapters/fcm/']],
 ]
