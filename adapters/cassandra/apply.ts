@@ -1,11 +1,12 @@
 /**
- * Writing rows: grouped by partition, so many statements at one time. Every write has the timestamp of its entry, so
+ * Writing rows: grouped by partition, so many parts at one time. Every write has the timestamp of its entry, so
  * one that is repeated, or comes late, changes nothing.
  */
 import type { Row } from '../../core/ports.ts'
 import { dayOf, seqToUnixUs } from './cursor.ts'
 import { DAY_TTL_S } from './schema.ts'
 import type { Session, Statement } from './session.ts'
+import { createSharedWrites, type Part } from './shared-writes.ts'
 
 /** Rows of one partition that travel together. Nodes answer more slowly to larger ones, and gain little. */
 const BATCH_ROWS_MAX = 32
@@ -44,22 +45,22 @@ function partitionsOf(rows: readonly Row[]): Map<string, Partition> {
   return partitions
 }
 
-function batchesOf(query: string, { rows, day }: Partition): Statement[][] {
-  const batches: Statement[][] = []
+function partsOf(query: string, { rows, day }: Partition): Part[] {
+  const parts: Part[] = []
   let batch: Statement[] = []
   let bytes = 0
   for (const row of rows) {
     const rowBytes = row.end - row.start
     if (batch.length > 0 && (batch.length === BATCH_ROWS_MAX || bytes + rowBytes > BATCH_BYTES_MAX)) {
-      batches.push(batch)
+      parts.push({ statements: batch, bytes })
       batch = []
       bytes = 0
     }
     batch.push(insertOf(query, row, day))
     bytes += rowBytes
   }
-  batches.push(batch)
-  return batches
+  parts.push({ statements: batch, bytes })
+  return parts
 }
 
 /** Runs `work` on each of `items`, at most `workersMax` at one time; begins no more after the first that fails. */
@@ -89,6 +90,7 @@ export function createApply(session: Session): (rows: readonly Row[]) => Promise
     VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
   const insertDay = `INSERT INTO ${keyspace}.inboxes (device, day) VALUES (?, ?)
     USING TIMESTAMP ? AND TTL ${DAY_TTL_S}`
+  const write = createSharedWrites(session)
   /** Key of a partition → when it is written again. Oldest first. */
   const knownDays = new Map<string, number>()
   /** Rises when a node went, came, or did not answer: with a periodic commit log, days may be gone by then. */
@@ -109,19 +111,18 @@ export function createApply(session: Session): (rows: readonly Row[]) => Promise
   }
   return async (rows) => {
     const eraBefore = era
-    const batches: Statement[][] = []
+    const parts: Part[] = []
     const newDays: string[] = []
     for (const [key, partition] of partitionsOf(rows)) {
-      batches.push(...batchesOf(insertRow, partition))
+      parts.push(...partsOf(insertRow, partition))
       if ((knownDays.get(key) ?? 0) > performance.now()) continue
       newDays.push(key)
       // With the time at which the day began: the same from every process, and older than any row.
-      batches.push([{ query: insertDay, params: [partition.device, partition.day, partition.day * DAY_US] }])
+      const statement = { query: insertDay, params: [partition.device, partition.day, partition.day * DAY_US] }
+      parts.push({ statements: [statement], bytes: 0 })
     }
     try {
-      await inParallel(batches, limits.writesPerApplyMax, (batch) =>
-        batch.length === 1 ? session.run(batch[0] as Statement) : session.batch(batch),
-      )
+      await inParallel(parts, limits.writesPerApplyMax, write)
     } catch (error) {
       forgetDays()
       throw error

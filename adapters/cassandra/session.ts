@@ -21,8 +21,10 @@ export interface Session {
   run(statement: Statement): Promise<types.Row[]>
   /** The same with a bounded number of them at one time, for everything that many connections may ask at once. */
   read(statement: Statement): Promise<types.Row[]>
-  /** Statements of ONE partition, which are applied together. */
+  /** In one request. Those of one partition are applied together. */
   batch(statements: readonly Statement[]): Promise<void>
+  /** Every node has every row. */
+  isEverywhere(): boolean
   /** Why it does not answer, or undefined. */
   down(): string | undefined
   breaker(): BreakerState
@@ -231,6 +233,7 @@ export async function openSession(
       const options = { prepare: true, logged: false, isIdempotent: true }
       await tried(endOfCall(), (client) => client.batch(queries, options))
     },
+    isEverywhere: () => link.down() === undefined && link.serving().hosts.length <= settings.replication,
     down: () => link.down() ?? (breaker.state() === 'closed' ? undefined : REFUSED),
     breaker: breaker.state,
     onNodes: link.onNodes,
