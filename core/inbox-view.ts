@@ -75,6 +75,11 @@ function viewOf({ views }: Parts, device: string): View {
   return view
 }
 
+/** What is being saved may have to be saved again. */
+function forgetIdle({ views }: Parts, device: string, { open, acknowledged, saving }: View): void {
+  if (open === 0 && acknowledged.length === 0 && saving === undefined) views.delete(device)
+}
+
 // ---------------------------------------------------------------- saving
 
 /** Where the cursor stands; two who ask for it at once share one. */
@@ -195,7 +200,7 @@ async function page(parts: Parts, device: string, seq: number, sub: number, limi
     if (last === undefined) break
     from = last
   }
-  if (view.open === 0 && view.acknowledged.length === 0) parts.views.delete(device)
+  forgetIdle(parts, device, view)
   return []
 }
 
@@ -208,7 +213,7 @@ function close(parts: Parts, device: string, sentSeq: number): void {
     })
   }
   if (view.acknowledged.length > 0) void save(parts, device)
-  else if (view.open === 0) parts.views.delete(device)
+  else forgetIdle(parts, device, view)
 }
 
 /** A walk over all inboxes leaves nothing behind. */

@@ -242,6 +242,19 @@ const walk: fc.WeightedArbitrary<Step> = {
 const histories = (...steps: fc.WeightedArbitrary<Step>[]) =>
   fc.array(fc.oneof(...(steps as [fc.WeightedArbitrary<Step>])), { minLength: 10, maxLength: 80 })
 
+/** Its view was forgotten while what waited for its mark was looked at, and came again. */
+const takenOverWhileSaving: Step[] = [
+  { do: 'append', shard: 0, gap: 1 },
+  { do: 'publish' },
+  { do: 'read', limit: 1 },
+  { do: 'acknowledge', which: 0, isMarked: true },
+  { do: 'connect', node: 0, isTakeover: true },
+  { do: 'connect', node: 0, isTakeover: false },
+  { do: 'save' },
+  { do: 'say' },
+  { do: 'save' },
+]
+
 async function rest(history: readonly Step[]) {
   const world = new World()
   await world.connect(0, false)
@@ -280,7 +293,7 @@ describe('the view of an inbox', function () {
           [],
         )
       }),
-      { numRuns: 1_500 },
+      { numRuns: 1_500, examples: [[takenOverWhileSaving]] },
     )
   })
 })
