@@ -13,7 +13,7 @@ import { describeMachine } from './machine.ts'
 import { type Options, parseOptions, usage } from './options.ts'
 import { plot } from './plot.ts'
 import { medianOf, type Result, type ResultFile, rounded } from './results.ts'
-import { clusterScenarios } from './scenarios/cluster.ts'
+import { clusterScenarios, warmEngines } from './scenarios/cluster.ts'
 import type { Scenario, Settings } from './scenarios/scenario.ts'
 import { scenarios } from './scenarios/table.ts'
 import { cluster } from './servers/cluster.ts'
@@ -129,7 +129,12 @@ async function main(): Promise<void> {
   if (machine.fileSystem === 'tmpfs') note('the data folders are in memory: set TMPDIR to a folder on a disk')
   const versions = Object.fromEntries(kinds.map((kind) => [kind.name, kind.version()]))
   const results =
-    options.profile === 'cluster' ? await withEngines(() => runAll(options, kinds)) : await runAll(options, kinds)
+    options.profile === 'cluster'
+      ? await withEngines(async () => {
+          if (!options.quick) await warmEngines(note)
+          return runAll(options, kinds)
+        })
+      : await runAll(options, kinds)
   const { runs, seconds, quick, profile } = options
   const command = ['node', 'bench/main.ts', ...args].join(' ')
   const bars = judge(profiles[profile].bars, results, heliograph.name)

@@ -4,7 +4,7 @@ import { cluster } from '../servers/cluster.ts'
 import type { RunningServer } from '../servers/server.ts'
 import type { Run, Scenario } from './scenario.ts'
 import { withServer } from './scenario.ts'
-import { closedLoop, openLoop, runOpenLoop } from './throughput.ts'
+import { closedLoop, openLoop, runClosedLoop, runOpenLoop } from './throughput.ts'
 
 const GROWTH_PER_NODE = 750
 const JOBS_PER_S = 5_000
@@ -51,6 +51,15 @@ const jobs: Scenario = {
         }
       }),
     ),
+}
+
+const WARMING_S = 30
+
+/** Load that nobody counts: a JVM compiles what it runs often. */
+export async function warmEngines(note: (line: string) => void): Promise<void> {
+  note(`${WARMING_S} s of load that is not counted, for the JVM of Cassandra`)
+  const settings = { seconds: WARMING_S, warmupS: 0 }
+  await withServer(cluster({ nodes: 1, workers: 1 }), (server) => runClosedLoop(server, 'raw', 10, settings))
 }
 
 export const clusterScenarios: readonly Scenario[] = [

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { type Scene, startScene } from './scene.ts'
 import { runSchedule } from './schedules.ts'
 
-const SEEDS = 15
+const SEEDS = 10
 /** What once went wrong: a resend at a device that was put back, and a copy of it that came before that was known. */
 const TELLING_SEEDS = [111, 981]
 const MEMORY_FOLDER = '/dev/shm'
