@@ -1,10 +1,10 @@
 /**
  * Makes the end of the append-only file whole after a start of the server. Redis (and Valkey before its change 4342)
- * whose file ends inside a transaction, as after a crash in the middle of a write, cuts off the half command and leaves
- * its MULTI without an EXEC. What is acknowledged next is written behind it, and the start after that one either runs
- * the torn transaction as well (a batch is stored twice) or throws away all that came after it. A rewrite of the file
- * from memory ends that; nothing may be acknowledged before it is done. A server that never crashed is rewritten too,
- * once for each of its starts: it does not tell one from the other.
+ * whose file ends inside a transaction, as after a crash in the middle of a write, cuts off the half command and
+ * leaves its MULTI without an EXEC. What is acknowledged next is written behind it, and the start after that one
+ * either runs the torn transaction as well (a batch is stored twice) or throws away all that came after it. A
+ * rewrite of the file from memory ends that; nothing may be acknowledged before it is done. A server that never
+ * crashed is rewritten too, once for each of its starts: it does not tell one from the other.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
