@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 
 const POLL_MS = 20
-/** Starts of servers whose file this process has seen rewritten: a rewrite that fails later says nothing of its tail. */
+/** Starts of servers whose file this process has seen rewritten: one that fails later says nothing of that tail. */
 const whole = new Set<string>()
 
 export const infoOf = (info: string, name: string): string | undefined =>
