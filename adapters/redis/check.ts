@@ -5,6 +5,7 @@
 import type { Redis } from 'ioredis'
 import type { Clock } from '../../core/ports.ts'
 import { shardCountKey } from './keys.ts'
+import { infoOf, makeTailWhole } from './tail.ts'
 
 export interface Demands {
   readonly prefix: string
@@ -19,9 +20,6 @@ const CLOCK_SKEW_MS_MAX = 60_000
 const VERSION_MIN = [7, 0]
 /** WAITAOF. */
 const VERSION_MIN_FOR_REPLICAS = [7, 2]
-
-const infoOf = (info: string, name: string): string | undefined =>
-  new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
 
 function isAtLeast(version: string, [major = 0, minor = 0]: number[]): boolean {
   const [ofMajor = 0, ofMinor = 0] = version.split('.').map(Number)
@@ -93,6 +91,7 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
   }
   await checkSettings(redis)
   await checkClock(redis, now)
+  await makeTailWhole(redis, info)
   await checkShards(redis, demands)
   const where = replicasMin > 0 ? `this server and on ${replicasMin} of its replicas` : 'this server alone'
   return `Redis ${version}, appendonly yes, appendfsync always: a PUBACK leaves after fsync, on ${where}`

@@ -68,9 +68,10 @@ describe('one CONNECT in the cluster', function () {
   let device: TestDevice
   let calls: ReturnType<typeof countCalls>
   before(async () => {
+    // Before there are connections: they take sendCommand as it is when they open.
+    calls = countCalls('quiet')
     world = await startWorld({ env: { ...(await makeDeployment()), DISK_RESERVE_MIB: '1' } })
     device = await world.thing('quiet')
-    calls = countCalls('quiet')
   })
   after(async () => {
     calls.stop()

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -74,6 +74,8 @@ export interface OwnRedis {
   pause(): void
   resume(): void
   kill(): Promise<void>
+  /** Of one that was killed: its append-only file ends in the middle of its last EXEC, as if the write was cut short. */
+  tear(): void
   /** On the same port, with what the folder holds. */
   start(): Promise<void>
   stop(): Promise<void>
@@ -109,6 +111,14 @@ export async function startOwnRedis(settings: Record<string, string> = {}): Prom
       const ended = once(child, 'exit')
       child.kill('SIGKILL')
       await ended
+    },
+    tear() {
+      const place = join(folder, 'appendonlydir')
+      const numberOf = (name: string) => Number(/\.(\d+)\.incr/.exec(name)?.[1] ?? 0)
+      const name = readdirSync(place).reduce((last, each) => (numberOf(each) > numberOf(last) ? each : last))
+      const at = readFileSync(join(place, name)).lastIndexOf('EXEC')
+      if (at < 0) throw new Error(`no transaction is in ${name}`)
+      truncateSync(join(place, name), at + 2)
     },
     async stop() {
       await own.kill()

@@ -171,6 +171,51 @@ describe('a Redis of a cluster', () => {
     assert.equal(stored.size, acknowledged.size)
   })
 
+  describe('whose file ends in the middle of a write', () => {
+    const restart = async (node: Awaited<ReturnType<Scene['node']>>): Promise<void> => {
+      await own.kill()
+      own.tear()
+      await own.start()
+      await until(() => node.isUsable(), 'the node is back')
+    }
+
+    it('has what is sent again once, and what is acknowledged after, after one more crash', async () => {
+      const node = await scene.node()
+      await append(node.intake, request(1))
+      await append(node.intake, request(2))
+      await restart(node)
+      assert.deepEqual(await allTexts(node), ['request 1'])
+      const fresh = await scene.node()
+      await append(fresh.intake, request(2))
+      await own.kill()
+      await own.start()
+      await until(() => fresh.isUsable(), 'the node is back')
+      assert.deepEqual(await allTexts(fresh), ['request 1', 'request 2'])
+    })
+
+    it('does not lose single writes that are acknowledged after', async () => {
+      const node = await scene.node()
+      await append(node.intake, request(1))
+      await restart(node)
+      const plain = await connectPlain(own.url)
+      await plain.set(`${scene.prefix}single`, 'acknowledged')
+      await own.kill()
+      await own.start()
+      assert.equal(await plain.get(`${scene.prefix}single`), 'acknowledged')
+      plain.disconnect()
+    })
+
+    it('is refused while it cannot rewrite that file, and used when it can', async () => {
+      await own.kill()
+      await own.start()
+      await scene.redis.acl('SETUSER', 'nobody', 'on', '>secret', '~*', '&*', '+@all', '-bgrewriteaof')
+      const as = own.url.replace('redis://', 'redis://nobody:secret@')
+      await assert.rejects(scene.node({}, as), /does not rewrite its append-only file: let this user run BGREWRITEAOF/)
+      await scene.redis.acl('SETUSER', 'nobody', '+bgrewriteaof')
+      await scene.node({}, as)
+    })
+  })
+
   it('waits for the disk of a replica when it is told to, or says that it cannot', async () => {
     const intake = { replicasMin: 1, replicasWaitMs: 100 }
     const [, major, minor] = /redis_version:(\d+)\.(\d+)/.exec(await scene.redis.info('server')) ?? []

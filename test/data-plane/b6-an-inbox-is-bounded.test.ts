@@ -20,6 +20,7 @@ import {
   putAway,
   receipts,
   receiveMessages,
+  retentionRound,
   send,
   startScene,
   stopScenes,
@@ -161,6 +162,7 @@ describe('B6: an inbox is bounded by time', () => {
     world.clock.offsetMs += 29 * DAY_MS
     await send(from, alice, [bob])
     world.clock.offsetMs += DAY_MS + 2 * limits.ackTimeoutMs
+    await retentionRound(world)
     await from.until(() => expiredSeqs(from).length > 0, 'expired')
     assert.deepEqual(expiredSeqs(from), [seq])
     assert.equal(deliveredUpTo(from), 0)
@@ -188,6 +190,7 @@ describe('B6: an inbox is bounded by time', () => {
     await from.until(() => receipts(from).some(({ accepted }) => accepted.includes(stamp)), 'accepted')
     await putAway(world, 'tailRows')
     world.clock.offsetMs += 11_000 + limits.ackTimeoutMs
+    await retentionRound(world)
     await from.until(() => expiredSeqs(from).length > 0, 'expired')
     assert.deepEqual(await world.server.opened.ports.inbox.page('bob', 0, 0, 9), [])
   })
@@ -200,6 +203,7 @@ describe('B6: an inbox is bounded by time', () => {
     const { inbox } = world.server.opened.ports
     assert.equal((await inbox.page('homesvc', 0, 0, 9)).length, 1)
     world.clock.offsetMs += 31 * DAY_MS
+    await retentionRound(world)
     await until(async () => (await inbox.page('homesvc', 0, 0, 9)).length === 0, 'the end of the row')
     assert.deepEqual(thing.received, [])
   })
@@ -244,6 +248,7 @@ describe('B6: an inbox is bounded by time', () => {
   it('an inbox whose device was revoked is dropped', async () => {
     await sendOld()
     await world.server.opened.ports.directory.revoke('bob')
+    await retentionRound(world)
     const { inbox } = world.server.opened.ports
     await until(async () => (await inbox.page('bob', 0, 0, 9)).length === 0, 'the end of the inbox')
     assert.deepEqual(expiredSeqs(from), [])

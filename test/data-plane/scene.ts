@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Delivery, Receipt, WireError } from '../../topics/codec.ts'
 import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
+import { retain, WALK_BEGIN } from '../../workers/retention.ts'
 import type { Client, Received } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
-import { shareDeployment } from '../world/profile.ts'
+import { isCluster, shareDeployment } from '../world/profile.ts'
 import { startWorld, type World } from '../world/world.ts'
 
 /** Bytes of a 100-character text and of a first message (WIRE.md, sizes). */
@@ -132,6 +133,17 @@ export async function commit(world: World): Promise<void> {
 export async function acknowledged(world: World, client: Client): Promise<void> {
   await client.ping()
   await commit(world)
+}
+
+/**
+ * A round of retention: of itself there is one twice a second in one process, and one an hour in a cluster, where this
+ * walks it. The job that walks is the same in both.
+ */
+export async function retentionRound(world: World): Promise<void> {
+  if (!isCluster) return
+  let walk = WALK_BEGIN
+  do walk = await retain(walk, world.server.opened.ports)
+  while (walk.device !== '')
 }
 
 /** Resolves when `test` is true; asked each millisecond, for what no client is told. */

@@ -34,7 +34,9 @@ describe('npm run demo', () => {
     assert.deepEqual(readdirSync(folder), [])
   })
 
-  it('uses the server at HELIOGRAPH_URL, takes its devices away again, and kills its own', async () => {
+  it('uses the server at HELIOGRAPH_URL, takes its devices away again, and kills its own', async function () {
+    // Some ten programs, one after the other: in the cluster half a minute on a machine with other work.
+    this.timeout(60_000)
     const env = { ...alone, HELIOGRAPH_URL: test.url, ADMIN_TOKEN }
     const { code, output } = await startFile('demo.ts', [], env).ended
     assert.equal(code, 0, output)
