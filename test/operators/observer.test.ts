@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt'
 import { type MadeDevice, OBSERVER_PASSWORD, startTestNode, type TestNode } from '../api/node.ts'
 import type { Client } from '../world/client.ts'
+import { isCluster } from '../world/profile.ts'
 
 const SECRET = 'what-only-the-two-of-them-know'
 const DENIED = 128
+const STORE = isCluster ? 'ops/store/cluster-one' : 'ops/store/sqlite'
 
 interface Observer {
   readonly client: MqttClient
@@ -104,7 +106,7 @@ describe('the observer', () => {
   for (const [filter, shown] of trees) {
     it(`sees with ${filter} the operators’ topics and nothing else while devices talk`, async () => {
       const observer = await observe(filter)
-      const wanted = filter.startsWith('$') ? '$SYS/broker/publish/messages/received' : 'ops/store/sqlite'
+      const wanted = filter.startsWith('$') ? '$SYS/broker/publish/messages/received' : STORE
       await observer.until(() => observer.seen.has(wanted), wanted)
       await talk(20)
       await receiver.ping()
@@ -132,7 +134,7 @@ describe('the observer', () => {
     for (const part of ['p50', 'p99', 'p999']) {
       assert.equal(typeof (node['loopDelayMs'] as Record<string, unknown>)[part], 'number')
     }
-    const store = JSON.parse(observer.seen.get('ops/store/sqlite') ?? '') as Record<string, unknown>
+    const store = JSON.parse(observer.seen.get(STORE) ?? '') as Record<string, unknown>
     assert.equal(store['refusal'], '')
     assert.equal(store['registered'], 2)
     assert.ok(Number(store['diskFreeMib']) > 0)
@@ -220,7 +222,7 @@ describe('the observer', () => {
     const observer = watch(client)
     await event(client, 'connect')
     await client.subscribeAsync(['#', 'd/obs2/from/#'])
-    await observer.until(() => observer.seen.has('ops/store/sqlite'), 'the store')
+    await observer.until(() => observer.seen.has(STORE), 'the store')
     const before = receiver.received.length
     await sender.publish('d/obs1/raw/d-obs2', 'for the device')
     await receiver.until(({ received }) => received.length > before, 'the message')
