@@ -98,7 +98,9 @@ describe('one CONNECT in the cluster', function () {
 
   it('asks a number of things that stays, whatever waits and however many devices there are', async () => {
     const uncached = await cost(0)
-    const cached = await cost(0)
+    let cached = await cost(0)
+    // Known for some seconds, which a machine that is busy may need for one connection.
+    for (let tries = 0; cached.postgres > 0 && tries < 5; tries++) cached = await cost(0)
     const sender = await world.connect(await world.thing('sender'))
     for (let i = 0; i < 50; i++) await sender.publish('d/sender/raw/d-quiet', `row ${i}`)
     // A device that reads while rows are being written reads again.

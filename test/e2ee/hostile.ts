@@ -15,6 +15,8 @@ type Json = Record<string, unknown>
 export interface Asked {
   readonly method: string
   readonly path: string
+  /** Of the device that asks; '' for none. */
+  readonly token: string
 }
 export interface Answered {
   readonly status: number
@@ -84,8 +86,9 @@ function serveHttp(middle: Middle, base: URL, mqttUrl: () => string) {
     if (body?.['ws'] !== undefined) body['ws'] = mqttUrl()
     if (body?.['token'] !== undefined) middle.tokens.set(String(body['device']), String(body['token']))
     const before = { status: given.statusCode ?? 500, body }
+    const token = from.headers.authorization?.replace('Bearer ', '') ?? ''
     const { status, body: after } =
-      middle.answer?.({ method: from.method ?? '', path: from.url ?? '' }, before) ?? before
+      middle.answer?.({ method: from.method ?? '', path: from.url ?? '', token }, before) ?? before
     const { 'content-length': length, connection, 'transfer-encoding': coding, ...headers } = given.headers
     const kind = status >= 400 ? 'application/problem+json' : 'application/json'
     const type = status === before.status ? {} : { 'content-type': kind }
