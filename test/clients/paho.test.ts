@@ -22,7 +22,8 @@ describe('the Paho client of Python', () => {
     after(() => world.stop())
 
     const asDevice = ({ id, token }: TestDevice, ...more: string[]) => {
-      return [SCRIPT, '--port', String(world.server.mqttPort), '--id', id, '--token', token, ...more]
+      // A token may begin with a hyphen.
+      return [SCRIPT, '--port', String(world.server.mqttPort), '--id', id, `--token=${token}`, ...more]
     }
 
     it('gets 3,000 messages that waited, in order, in one connection, and then live ones', async () => {
