@@ -93,6 +93,8 @@ export interface Pump {
   /** Woken while it was not live: read once more. */
   again: boolean
   isCurrent: boolean
+  /** Its inbox could not be read: no row is sent that was not read, or it would pass over those in front of it. */
+  isBehind: boolean
   /** When the window filled up, for the acknowledgement timeout; 0: it is not full. */
   fullSinceMs: number
   /** What was acknowledged in this turn. */

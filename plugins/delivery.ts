@@ -40,7 +40,7 @@ export function wakePump(delivery: Delivery, connection: Connection, row: Row): 
     pump.again = true
     return false
   }
-  if (pump.base !== 0 && row.source !== undefined) {
+  if (pump.base !== 0 && row.source !== undefined && !pump.isBehind) {
     // Positions are read in order: two workers may have written it, and both said so.
     const isAbove = row.seq > pump.cursorSeq || (row.seq === pump.cursorSeq && row.sub > pump.cursorSub)
     if (!isAbove) return false
@@ -91,6 +91,7 @@ const later = new WeakSet<Connection>()
 function readLater(delivery: Delivery, connection: Connection): void {
   const pump = connection.pump as Pump
   if (!connection.isOpen || pump.state === 'stopped') return
+  pump.isBehind = true
   pump.state = 'live'
   if (later.has(connection)) return
   later.add(connection)
@@ -121,6 +122,7 @@ async function readPages(delivery: Delivery, connection: Connection): Promise<vo
       if (rows.length === 0 && !pump.again) break
       if (!hasRoom(delivery.flow, connection)) return
     }
+    pump.isBehind = false
     pump.state = 'live'
   } finally {
     // In one step with the state: what wakes the pump next finds either this reader or none.

@@ -43,6 +43,7 @@ export function createPump(state: InboxState): Pump {
     open: 0,
     again: false,
     isCurrent: false,
+    isBehind: false,
     fullSinceMs: 0,
     ackRows: [],
     ackStamps: [],

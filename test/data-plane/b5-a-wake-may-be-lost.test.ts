@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { StoreDownFault } from '../../core/ports.ts'
+import { unknownRow } from '../../core/row.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import type { World } from '../world/world.ts'
@@ -50,6 +52,35 @@ describe('B5: a wake may be lost', () => {
     assert.deepEqual(
       seqs,
       [...new Set(seqs)].sort((a, b) => a - b),
+    )
+  })
+
+  it('and a row that comes while the inbox cannot be read does not pass over one whose wake was lost', async () => {
+    const to = await attend(world, bob)
+    await send(from, alice, [bob])
+    await receiveMessages(to, 1)
+    const { claims, inbox } = world.server.opened.ports
+    const [wake, page] = [claims.wake, inbox.page]
+    dropWakes()
+    await send(from, alice, [bob])
+    await until(() => woken > 0, 'the wake that is lost')
+    let refused = 0
+    inbox.page = async () => {
+      refused++
+      throw new StoreDownFault('cassandra', 'away')
+    }
+    claims.wake = wake
+    claims.wake(bob.id, unknownRow(bob.id))
+    await until(() => refused > 0, 'a read that fails')
+    await send(from, alice, [bob])
+    await to.ping()
+    assert.equal(messages(to).length, 1)
+    inbox.page = page
+    const seqs = (await receiveMessages(to, 3)).map(({ seq }) => seq)
+    assert.equal(new Set(seqs).size, 3)
+    assert.deepEqual(
+      seqs,
+      [...seqs].sort((a, b) => a - b),
     )
   })
 

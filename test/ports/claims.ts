@@ -1,22 +1,12 @@
 /** Conformance: what every adapter of the claims port owes (core/ports.ts). */
 import assert from 'node:assert/strict'
 import type { ClaimHolder, Ports } from '../../core/ports.ts'
-import { ROW_FRAME, type Row } from '../../core/row.ts'
+import { type Row, unknownRow } from '../../core/row.ts'
 import type { Opener, Opening } from './opener.ts'
 
 type Given = Pick<Ports, 'claims'>
 
-const row = (device: string, seq: number): Row => ({
-  device,
-  seq,
-  sub: 0,
-  kind: ROW_FRAME,
-  peer: '',
-  expiresMs: 0,
-  source: undefined,
-  start: 0,
-  end: 0,
-})
+const row = (device: string, seq: number): Row => ({ ...unknownRow(device), seq })
 
 /** Claims of core/ports.ts: every sentence of its comments. */
 export function claimsSuite(open: Opener<Given>): void {
