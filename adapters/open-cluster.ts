@@ -126,6 +126,7 @@ function openedOf(
     push: createConsolePush(log),
     storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
     operatorTopics: engines.operatorTopics,
+    shareSecret: redis.shareSecret,
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),
     breakers,

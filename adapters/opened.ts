@@ -48,6 +48,8 @@ export interface Opened {
   onAbsent?(note: (row: Row) => void): void
   /** Where there are other nodes. */
   readonly operatorTopics?: OperatorTopics
+  /** Where there are other brokers: the deployment's value of this name, `own` where there was none yet. */
+  shareSecret?(name: string, own: string): Promise<string>
   /** Parts that do not answer now. */
   missing?(): readonly { readonly what: string; readonly why: string; readonly breaker?: BreakerState }[]
   /** Circuit breakers by the store that they stand in front of. */

@@ -6,7 +6,6 @@ import { createRegistry, type LoopDelay } from '../api/metrics.ts'
 import type { Config } from '../core/config.ts'
 import { urlOf } from './admin-client.ts'
 import { expectProxyHeaders } from './listeners.ts'
-import { adminTokenOf, phoneKeyOf } from './secrets.ts'
 import type { Server } from './server.ts'
 import { serveWebSocket } from './websocket.ts'
 
@@ -30,7 +29,7 @@ export async function startHttp(
   loopDelay: () => LoopDelay,
   missing: () => readonly Missing[],
 ): Promise<Http> {
-  const { config, opened, metrics } = server
+  const { config, opened, metrics, secrets } = server
   const registry = createRegistry({
     metrics,
     version,
@@ -42,8 +41,8 @@ export async function startHttp(
   let port = config.httpPort
   const app = await createApi({
     ports: opened.ports,
-    adminToken: adminTokenOf(config),
-    phoneKey: phoneKeyOf(config),
+    adminToken: secrets.adminToken,
+    phoneKey: secrets.phoneKey,
     deadLetters: opened.storage?.deadLetters,
     bounds: config,
     ws: () => socketUrlOf(config, port),

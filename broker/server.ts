@@ -16,10 +16,11 @@ import { createEngine, type Engine } from './engine.ts'
 import { onReady } from './guard.ts'
 import { end, type Guard, type Guards } from './guarded.ts'
 import { type Door, type Listener, listenTcp, listenTls, type ReloadableListener } from './listeners.ts'
-import { adminTokenOf, observerPasswordOf } from './secrets.ts'
+import { type Secrets, secretsOf } from './secrets.ts'
 
 export interface Server {
   readonly config: Config
+  readonly secrets: Secrets
   readonly opened: Opened
   readonly metrics: Metrics
   readonly plugins: Plugins
@@ -91,6 +92,16 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
   })
 }
 
+/** Leaves nothing open behind a start that failed. */
+async function orClose<T>(started: Promise<T>, close: () => Promise<void>): Promise<T> {
+  try {
+    return await started
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
 export interface ServerOverrides extends Overrides {
   readonly timeouts?: Partial<Timeouts>
 }
@@ -104,6 +115,7 @@ export async function startServer(
   overrides: ServerOverrides = {},
 ): Promise<Server> {
   const opened = await openPorts(config, now, log, onFatal, overrides)
+  const secrets = await orClose(secretsOf(config, opened.shareSecret), () => opened.close())
   const metrics = createMetrics(now())
   const waits: Timeouts = { ...timeouts, ...overrides.timeouts }
   const plugins = createPlugins(opened.ports, metrics, {
@@ -113,9 +125,8 @@ export async function startServer(
     connectionsPerAddressMax: config.connectionsPerAddressMax,
     handshakesMax: config.handshakesMax,
     handshakesPerAddressMax: config.handshakesPerAddressMax,
-    observerHash: createHash('sha256').update(observerPasswordOf(config).reveal()).digest(),
+    observerHash: createHash('sha256').update(secrets.observerPassword.reveal()).digest(),
   })
-  adminTokenOf(config)
   plugins.recover(opened.pendingMarks)
   const clients = new Map<string, Guard>()
   let engine: Engine
@@ -142,14 +153,12 @@ export async function startServer(
     await engine.close()
     await opened.close()
   }
-  const { tcp, tls } = await openListeners(config, door).catch(async (error: Error) => {
-    await stop()
-    throw error
-  })
+  const { tcp, tls } = await orClose(openListeners(config, door), stop)
   const listeners = tls === undefined ? [tcp] : [tcp, tls]
   const pace = { sliceConnectionsMax: config.drainSliceConnectionsMax, timeoutMs: config.drainTimeoutMs }
   return {
     config,
+    secrets,
     opened,
     metrics,
     plugins,

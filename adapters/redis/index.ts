@@ -33,6 +33,7 @@ import { createLinks } from './links.ts'
 import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
 import { createRowCounts } from './row-counts.ts'
+import { createSharedSecrets } from './secrets.ts'
 import { decodeRows } from './wake-rows.ts'
 
 /** What a node is told, in the order in which it happened: a watermark comes behind the rows up to it. */
@@ -79,6 +80,8 @@ export interface OpenedRedis {
   isUsable(): boolean
   breaker(): BreakerState
   readonly counts: RowCounts
+  /** The deployment's value of this name: `own`, where there was none. */
+  shareSecret(name: string, own: string): Promise<string>
   facts(): Record<string, number | string>
   close(): void
 }
@@ -166,6 +169,7 @@ export async function openRedis(
     breaker: link.breaker,
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     counts: createRowCounts(link, prefix, pressure),
+    shareSecret: createSharedSecrets(link, prefix),
     facts: () => ({ ...pressure.facts(), ...intake.facts(), claims: shared.count() }),
     close() {
       pressure.stop()

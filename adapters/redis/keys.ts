@@ -41,6 +41,8 @@ export const floorKey = (prefix: string): string => `${prefix}floor`
 /** Where watermarks are told to all nodes. */
 export const watermarkChannel = (prefix: string): string => `${prefix}watermark`
 export const deviceKey = (prefix: string, device: string): string => `${prefix}device:${device}`
+/** Hash: what brokers made that were given no secrets. */
+export const secretsKey = (prefix: string): string => `${prefix}secrets`
 export const shardCountKey = (prefix: string): string => `${prefix}shards`
 export const rowsKey = (prefix: string, device: string): string => `${prefix}rows:${device}`
 export const deadKeys = (prefix: string): [facts: string, bytes: string, order: string, total: string] => [

@@ -155,26 +155,37 @@ describe('a phone number that is typed', () => {
 })
 
 describe('the key of phone numbers', () => {
-  it('is made at first start, for its owner alone, and finds the accounts after a restart', async () => {
-    const first = await startTestNode()
-    const folder = mkdtempSync(join(tmpdir(), 'heliograph-'))
-    const start = (env: Record<string, string> = {}) => startTestNode({ DATA_DIR: folder, ...env })
+  /** One number, registered at a node that is started anew with each of these settings. */
+  async function usersAt(folder: string, settings: readonly Record<string, string>[]): Promise<string[]> {
     const users: string[] = []
     const keys = makeKeys()
-    for (const env of [{}, {}, { PHONE_KEY: 'another key than before' }]) {
-      const test = await start(env)
+    for (const env of settings) {
+      const test = await startTestNode({ DATA_DIR: folder, ...env })
       // A cluster remembers across restarts when a number was last sent a code.
       test.clock.offsetMs += (users.length + 1) * HOUR_MS
       users.push((await register({ url: test.url, folder }, '+15550001111', { keys })).user)
       await test.stop()
     }
-    assert.equal(users[0], users[1])
-    assert.notEqual(users[1], users[2])
+    return users
+  }
+
+  it('is made at first start, for its owner alone, and finds the accounts after a restart', async () => {
+    const other = await startTestNode()
+    const folder = mkdtempSync(join(tmpdir(), 'heliograph-'))
+    const [first, second] = await usersAt(folder, [{}, {}])
+    assert.equal(second, first)
     const file = join(folder, 'phone-key')
     assert.equal(statSync(file).mode & 0o777, 0o600)
     assert.match(readFileSync(file, 'utf8'), /^[A-Za-z0-9_-]{32}\n$/)
-    assert.notEqual(readFileSync(file, 'utf8'), readFileSync(join(first.folder, 'phone-key'), 'utf8'))
-    await first.stop()
+    assert.notEqual(readFileSync(file, 'utf8'), readFileSync(join(other.folder, 'phone-key'), 'utf8'))
+    await other.stop()
+    rmSync(folder, { recursive: true })
+  })
+
+  it('finds no account of another key', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'heliograph-'))
+    const [first, second] = await usersAt(folder, [{}, { PHONE_KEY: 'another key than before' }])
+    assert.notEqual(second, first)
     rmSync(folder, { recursive: true })
   })
 })

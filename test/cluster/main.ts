@@ -50,6 +50,7 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ['keeps no token in the folder', 'the same'],
   ['limits of the key directory', 'it stops the clock, and the one of a shared limiter is the server’s'],
   ['keeps the number nowhere in the store', 'the same'],
+  ['finds no account of another key', 'a cluster does not start with one (test/cluster/secrets.test.ts)'],
   ['and says that the disk is full', 'there is no disk of its own that could be full'],
   ['sees a node and its store in numbers', 'they are the numbers of the embedded store'],
   [
