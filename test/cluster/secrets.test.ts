@@ -28,23 +28,23 @@ describe('secrets of a cluster that nobody set', function () {
     nodes.push(node)
     return node
   }
-  const valueOf = (node: TestNode, file: string): string => readFileSync(join(node.folder, file), 'utf8').trim()
+  const secretIn = (node: TestNode, file: string): string => readFileSync(join(node.folder, file), 'utf8').trim()
 
   it('are made once, though two brokers start at one time, and lie in the folder of each', async () => {
     const [a, b] = await Promise.all([start(), start()])
     for (const file of [ADMIN_TOKEN_FILE, OBSERVER_PASSWORD_FILE, PHONE_KEY_FILE]) {
-      assert.match(valueOf(a, file), /^[A-Za-z0-9_-]{32}$/)
-      assert.equal(valueOf(a, file), valueOf(b, file))
+      assert.match(secretIn(a, file), /^[A-Za-z0-9_-]{32}$/)
+      assert.equal(secretIn(a, file), secretIn(b, file))
       assert.equal(statSync(join(b.folder, file)).mode & 0o777, 0o600)
     }
-    const headers = { authorization: `Bearer ${valueOf(a, ADMIN_TOKEN_FILE)}` }
+    const headers = { authorization: `Bearer ${secretIn(a, ADMIN_TOKEN_FILE)}` }
     const answer = await fetch(`${b.url}/v1/admin/dead-letters`, { headers })
     assert.equal(answer.status, 200)
     const observer = await connectClient({
       port: b.node.server.mqttPort,
       clientId: 'explorer',
       username: 'observer',
-      password: valueOf(a, OBSERVER_PASSWORD_FILE),
+      password: secretIn(a, OBSERVER_PASSWORD_FILE),
       clean: true,
       keepalive: 60,
     })
@@ -65,9 +65,9 @@ describe('secrets of a cluster that nobody set', function () {
     await start()
     const other = await startTestNode({ ...(await makeDeployment()), ...MADE })
     nodes.push(other)
-    const key = valueOf(other, PHONE_KEY_FILE)
+    const key = secretIn(other, PHONE_KEY_FILE)
     await assert.rejects(start({ DATA_DIR: other.folder }), /phone-key is not this deployment's: move it away/)
-    assert.equal(valueOf(other, PHONE_KEY_FILE), key)
+    assert.equal(secretIn(other, PHONE_KEY_FILE), key)
   })
 
   it('take the place of an older admin token in the folder', async () => {
@@ -75,8 +75,8 @@ describe('secrets of a cluster that nobody set', function () {
     const b = await start()
     writeFileSync(join(b.folder, ADMIN_TOKEN_FILE), 'the one of another time\n')
     const again = await start({ DATA_DIR: b.folder })
-    assert.equal(valueOf(b, ADMIN_TOKEN_FILE), valueOf(a, ADMIN_TOKEN_FILE))
-    assert.equal(again.node.server.secrets.adminToken.reveal(), valueOf(a, ADMIN_TOKEN_FILE))
+    assert.equal(secretIn(b, ADMIN_TOKEN_FILE), secretIn(a, ADMIN_TOKEN_FILE))
+    assert.equal(again.node.server.secrets.adminToken.reveal(), secretIn(a, ADMIN_TOKEN_FILE))
   })
 
   it('do not go with a broker that is told another phone key', async () => {
