@@ -69,7 +69,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   } as const
   const cassandra = await openCassandra(settings, log, onFatal, undefined, now)
   closers.push(() => cassandra.close())
-  const queue = openTurns({ url, prefix, shards }, log)
+  const queue = openTurns({ url, prefix, shards })
   closers.push(() => queue.close())
   const jobs = createJobs({ url, prefix })
   closers.push(() => jobs.close())

@@ -174,11 +174,18 @@ export interface DeadLetters {
 
 /** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
 export interface Turns {
+  /** The turn of a worker that is silent for so long has been given to another. */
+  readonly silentMsMax: number
   /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
   nudge(shard: number): void
   /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork`
-   * with whether there is any: asked of all shards often, for nudges that were lost.
+   * Has a turn of the shard queued; one that is queued or under way already is it. Resolves with false when the store
+   * is too full for that. Droppable: true also when the store does not answer. Never rejects.
    */
-  work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>
+  queue(shard: number): Promise<boolean>
+  /**
+   * Takes turns that are queued until stopped, which waits for those under way. `run` resolves with whether more is
+   * left, and never rejects.
+   */
+  work(run: (shard: number) => Promise<boolean>): () => Promise<void>
 }

@@ -1,7 +1,7 @@
 /**
  * The table of queues, with their concurrency, retries and bounds, and what begins their chains. Turns of shards
- * (storage.ts) have a queue of their own kind: core's Turns. There is no row for fan-out, since groups do not exist
- * yet and a pair's entry names all of its devices; and none for presence, which nobody reads yet.
+ * (storage.ts, recover.ts) have a queue of their own kind: core's Turns. There is no row for fan-out, since groups do
+ * not exist yet and a pair's entry names all of its devices; and none for presence, which nobody reads yet.
  */
 import { bury } from '../core/dead-letters.ts'
 import type { Envelope } from '../core/envelope.ts'
@@ -9,6 +9,7 @@ import type { Job, JobQueue, Jobs, QueueRules } from '../core/jobs.ts'
 import type { DeadLetters, Log, Ports, Push, Row, Turns } from '../core/ports.ts'
 import { type CountPorts, createRowCounter, lookAtFull, type RowCounter, type SeenCursors } from './count.ts'
 import { createPushNotes, type PushNotes, push } from './push.ts'
+import { startRecovery } from './recover.ts'
 import { retainFor, WALK_BEGIN, type Walk } from './retention.ts'
 import { type StoragePorts, takeTurn } from './storage.ts'
 
@@ -138,13 +139,17 @@ function startTurns(storage: StorageParts, ports: Ports, counter: RowCounter, no
   const turnPorts: StoragePorts = { ...storage, written, bury: keep }
   const { entries, turns } = storage
   let isStopping = false
-  const stopTurns = turns.work(
-    (shard) => takeTurn(turnPorts, shard, () => isStopping),
-    async (shard) => (await entries.backlog(shard)) > 0,
-  )
+  const take = (shard: number): Promise<boolean> =>
+    takeTurn(turnPorts, shard, () => isStopping).catch((error: Error) => {
+      ports.log.warn({ shard, error: error.message }, 'a turn failed; it is taken again')
+      return false
+    })
+  const stopTurns = turns.work(take)
+  const stopRecovery = startRecovery({ turns, entries, shards: ports.intake.shards, take })
   const stopCounting = every('count', COUNT_EVERY_MS, counter.flush, ports.log)
   return async () => {
     isStopping = true
+    await stopRecovery()
     await stopTurns()
     await stopCounting()
     await counter.flush().catch(() => undefined)
