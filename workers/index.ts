@@ -1,13 +1,14 @@
 /**
  * The table of queues, with their concurrency, retries and bounds, and what begins their chains. Turns of shards
  * (storage.ts, recover.ts) have a queue of their own kind: core's Turns. There is no row for fan-out, since groups do
- * not exist yet and a pair's entry names all of its devices; and none for presence, which nobody reads yet.
+ * not exist yet and a pair's entry names all of its devices.
  */
 import { bury } from '../core/dead-letters.ts'
 import type { Envelope } from '../core/envelope.ts'
 import type { Job, JobQueue, Jobs, QueueRules } from '../core/jobs.ts'
 import type { DeadLetters, Log, Ports, Push, Row, Turns } from '../core/ports.ts'
 import { type CountPorts, createRowCounter, lookAtFull, type RowCounter, type SeenCursors } from './count.ts'
+import { presence } from './presence.ts'
 import { createPushNotes, type PushNotes, push } from './push.ts'
 import { startRecovery } from './recover.ts'
 import { retainFor, WALK_BEGIN, type Walk } from './retention.ts'
@@ -55,6 +56,13 @@ export const queues = {
           ? ports.inbox.page(device, 0, 0, limit)
           : storage.rows.page(device, 0, 0, Number.MAX_SAFE_INTEGER, limit)
       await push(job, { directory: ports.directory, push: sender, waitingRows })
+      return undefined
+    },
+  },
+  presence: {
+    rules: { concurrency: 4, attemptsMax: 5, backoffMs: 1_000, waitingMax: 100_000, deadMax: 100 },
+    async run(job, { ports }) {
+      await presence(job, ports)
       return undefined
     },
   },
@@ -168,6 +176,7 @@ export function startWorkers(given: WorkerParts): () => Promise<void> {
   given.onAbsent?.(notes.note)
   const stops = [
     startQueue('push', ofPush, queues.push, parts),
+    startQueue('presence', jobs.queue('presence', queues.presence.rules), queues.presence, parts),
     startQueue('retention', jobs.queue('retention', queues.retention.rules), queues.retention, parts),
   ]
   if (storage !== undefined) {

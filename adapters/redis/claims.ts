@@ -6,7 +6,7 @@
 import type { ClaimHolder, Claims, Row, Wakes } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
-import { type Link, resultsOf } from './connection.ts'
+import { awayAsFault, type Link, resultsOf } from './connection.ts'
 import { lineChannel, rowChannel } from './node-channel.ts'
 import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 import { encodeRows, rowBytes } from './wake-rows.ts'
@@ -113,6 +113,18 @@ async function announce(node: Node, device: string, epoch: number): Promise<void
   }
 }
 
+/** Whoever serves devices listens: a node that nobody hears on its channel is gone, and its claims with it. */
+async function locate(node: Node, devices: readonly string[]): Promise<ReadonlySet<string>> {
+  const nodes = await nodesOf(node, devices)
+  const channels = [...new Set(nodes.values())]
+    .filter((name) => name !== '')
+    .map((name) => lineChannel(node.prefix, name))
+  if (channels.length === 0) return new Set()
+  const answer = (await node.link.redis.pubsub('NUMSUB', ...channels)) as (string | number)[]
+  const heard = new Set(channels.filter((channel) => Number(answer[answer.indexOf(channel) + 1]) > 0))
+  return new Set([...nodes].filter(([, name]) => heard.has(lineChannel(node.prefix, name))).map(([device]) => device))
+}
+
 function createClaims(node: Node): Claims {
   const { held, link, name, prefix } = node
   let lastEpoch = 0
@@ -136,6 +148,7 @@ function createClaims(node: Node): Claims {
       if (found === undefined) return 'away'
       return found.holder.onWake(row) ? 'sent' : 'woken'
     },
+    locate: (devices) => awayAsFault(locate(node, devices)),
     evict(device, reason) {
       lose(node, device, reason)
       // Whoever has it elsewhere hears of it; if not, its token is refused at the next connection.
