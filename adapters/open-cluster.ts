@@ -115,7 +115,7 @@ function openedOf(
       )
     },
   }
-  const { codes, links, limiter, counts } = redis
+  const { codes, links, limiter, counts, lost } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
   const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
@@ -124,7 +124,10 @@ function openedOf(
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
     jobs,
     push: createConsolePush(log),
-    storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
+    storage: {
+      ...{ entries, rows, wakes, lost, deadLetters, counts },
+      ...{ turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
+    },
     operatorTopics: engines.operatorTopics,
     pendingMarks: [],
     storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),

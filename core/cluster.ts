@@ -146,6 +146,22 @@ export interface Wakes {
   hand(rows: readonly Row[]): Promise<readonly string[]>
 }
 
+/** Claims that nodes left behind when they died. Rejects with a StoreDownFault. */
+export interface LostClaims {
+  /** Nodes that were there and are not heard now. */
+  nodes(): Promise<string[]>
+  /**
+   * One bounded step through all claims: devices that these nodes have. '' begins, and is given behind the last step.
+   * A device may come twice.
+   */
+  devices(
+    nodes: readonly string[],
+    cursor: string,
+  ): Promise<{ readonly devices: readonly string[]; readonly cursor: string }>
+  /** They are not named again, unless they come back. Idempotent. */
+  forget(nodes: readonly string[]): Promise<void>
+}
+
 /** What operators see of a dead letter: never its content. */
 export interface DeadLetter {
   /** `<shard>-<seq>`. */

@@ -14,6 +14,7 @@ export {
   type Entry,
   type EntryLog,
   type InboxRows,
+  type LostClaims,
   type RowCounts,
   StoreDownFault,
   type Turns,
