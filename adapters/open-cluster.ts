@@ -69,7 +69,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   } as const
   const cassandra = await openCassandra(settings, log, onFatal, undefined, now)
   closers.push(() => cassandra.close())
-  const queue = openTurns({ url, prefix, shards }, log)
+  const queue = openTurns({ url, prefix, shards })
   closers.push(() => queue.close())
   const jobs = createJobs({ url, prefix })
   closers.push(() => jobs.close())
@@ -115,7 +115,7 @@ function openedOf(
       )
     },
   }
-  const { codes, links, limiter, counts } = redis
+  const { codes, links, limiter, counts, lost } = redis
   const { accounts, keys, directory } = database
   const { rows, backlog } = cassandra
   const breakers = () => ({ redis: redis.breaker(), cassandra: cassandra.breaker(), ...database.breakers() })
@@ -124,7 +124,10 @@ function openedOf(
     ports: { ...shared, sms: createConsoleSms(config.dataDir, now, log), now, log },
     jobs,
     push: createConsolePush(log),
-    storage: { entries, rows, wakes, deadLetters, counts, turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
+    storage: {
+      ...{ entries, rows, wakes, lost, deadLetters, counts },
+      ...{ turns: queue.turns, inboxRowsMax: config.inboxRowsMax, log },
+    },
     operatorTopics: engines.operatorTopics,
     shareSecret: redis.shareSecret,
     pendingMarks: [],

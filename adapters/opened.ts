@@ -5,6 +5,7 @@ import type {
   EntryLog,
   InboxRows,
   Log,
+  LostClaims,
   Mark,
   Ports,
   Push,
@@ -18,6 +19,7 @@ export interface Storage {
   readonly entries: EntryLog
   readonly rows: InboxRows
   readonly wakes: Wakes
+  readonly lost: LostClaims
   readonly deadLetters: DeadLetters
   readonly turns: Turns
   readonly counts: RowCounts

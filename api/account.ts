@@ -6,7 +6,7 @@ import { limits } from '../topics/limits.ts'
 import type { App } from './app.ts'
 import { personOf, primaryOf, principalOf, deviceSecurity as security } from './authorise.ts'
 import { newToken } from './bearer.ts'
-import { showDevice, shownDevice } from './devices.ts'
+import { showDevices, shownDevice } from './devices.ts'
 import { HOUR_MS, limitTo } from './limit.ts'
 import { deviceProperties, freshDevice, numbersFull, session, sessionOf } from './new-device.ts'
 import { ProblemFault } from './problem.ts'
@@ -34,7 +34,7 @@ function ownRoutes(app: App, ports: Ports): void {
         ...(person.handle === undefined ? {} : { handle: person.handle }),
         identityKey: textOf(person.identityKey),
         device: id,
-        devices: person.devices.map((device) => showDevice(device, id)),
+        devices: await showDevices(ports, person, id),
       }
     },
   )

@@ -8,6 +8,8 @@ import { ProblemFault } from './problem.ts'
 import { revokeDevice, tellDevices } from './revoke.ts'
 import { BODY_BYTES_SMALL, bytesOf, closed, day, deviceId, emptyBody, name, none, problems, textOf } from './shapes.ts'
 
+const MINUTE_MS = 60_000
+
 export const shownDevice = Type.Object({
   device: deviceId,
   number: Type.Integer(),
@@ -16,10 +18,16 @@ export const shownDevice = Type.Object({
   created: Type.String({ format: 'date' }),
   primary: Type.Boolean(),
   current: Type.Boolean({ description: 'The one that asks.' }),
+  lastActive: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      description: 'When it was connected last, to the minute; now for one that is. Absent when not known.',
+    }),
+  ),
 })
 
-/** To the day: when a device is used is nobody's business, and the server does not tell when it was made either. */
-export function showDevice(device: PersonDevice, current: string) {
+/** To the day for when it was made, to the minute for when it was here: more is nobody's business. */
+function showDevice(device: PersonDevice, current: string, activeMs: number) {
   const { id, number, registrationId, name: sealed, createdMs, isPrimary } = device
   return {
     device: id,
@@ -29,7 +37,14 @@ export function showDevice(device: PersonDevice, current: string) {
     created: day(createdMs),
     primary: isPrimary,
     current: id === current,
+    ...(activeMs === 0 ? {} : { lastActive: new Date(activeMs - (activeMs % MINUTE_MS)).toISOString() }),
   }
+}
+
+/** Devices of a person for themselves. Where it is not known who is connected now, what was known before is shown. */
+export async function showDevices({ claims, now }: Ports, { devices }: Person, current: string) {
+  const here = await claims.locate(devices.map(({ id }) => id)).catch(() => new Set<string>())
+  return devices.map((device) => showDevice(device, current, here.has(device.id) ? now() : device.seenMs))
 }
 
 // Any text: what is no id is a device that nobody has.
@@ -65,9 +80,8 @@ export function deviceRoutes(app: App, ports: Ports): void {
       },
     },
     async (request) => {
-      const { devices } = await personOf(ports, request)
-      const { id } = principalOf(request).device
-      return { devices: devices.map((device) => showDevice(device, id)) }
+      const person = await personOf(ports, request)
+      return { devices: await showDevices(ports, person, principalOf(request).device.id) }
     },
   )
   app.patch(

@@ -83,7 +83,7 @@ export async function createEngine(hooks: EngineHooks): Promise<Engine> {
     keepaliveLimit: limits.keepaliveSMax,
     // The guard has checked the token before aedes saw the stream.
     authenticate: (client, _user, _password, done) => done(null, adopted.has(streamOf(client))),
-    // The guard takes every PUBLISH, and a will is a hint for presence, which has no plugin yet.
+    // The guard takes every PUBLISH, and of a will only that there is one matters (workers/presence).
     authorizePublish: (_client, _packet, done) => done(new Error('nobody publishes through aedes')),
     authorizeSubscribe(client, subscription, done) {
       const isAllowed = hooks.authorizeSubscribe(streamOf(client), subscription.topic, subscription.qos)

@@ -78,7 +78,7 @@ export function close(guards: Guards, guard: Guard): void {
   if (wasReady && connection === undefined) guards.metrics.observers--
   if (connection !== undefined) {
     connection.isOpen = false
-    guards.plugins.closed(connection)
+    guards.plugins.closed(connection, reason)
   }
   if (reason !== 'client_closed' && reason !== 'client_disconnect') {
     guards.log.info({ device: connection?.device, address: guard.ticket.address, reason }, 'connection ended')

@@ -26,7 +26,7 @@ export async function join(guards: Guards, guard: Guard, frame: Buffer): Promise
     const limited = plugins.admission.judgeRate(connect.clientId)
     if (limited !== undefined) return refuse(guards, guard, limited)
     clientId = connect.clientId
-    guard.connection = plugins.connect(login.principal, wireOf(guards, guard))
+    guard.connection = plugins.connect(login.principal, wireOf(guards, guard), connect.will !== undefined)
   }
   guard.isClean = connect.clean
   guard.clientId = clientId

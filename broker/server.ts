@@ -9,7 +9,8 @@ import type { Clock, Log } from '../core/ports.ts'
 import { authorizeForward, authorizeObserver, authorizeSubscribe } from '../plugins/authorize.ts'
 import { createPlugins, type Plugins } from '../plugins/index.ts'
 import { type Timeouts, timeouts } from '../plugins/timeouts.ts'
-import { startWorkers } from '../workers/index.ts'
+import { queues, startWorkers } from '../workers/index.ts'
+import { createGoneNotes } from '../workers/presence.ts'
 import { doorOf, type WideDoor } from './door.ts'
 import { drain } from './drain.ts'
 import { createEngine, type Engine } from './engine.ts'
@@ -125,6 +126,7 @@ export async function startServer(
     connectionsPerAddressMax: config.connectionsPerAddressMax,
     handshakesMax: config.handshakesMax,
     handshakesPerAddressMax: config.handshakesPerAddressMax,
+    gone: createGoneNotes(opened.jobs.queue('presence', queues.presence.rules), now),
     observerHash: createHash('sha256').update(secrets.observerPassword.reveal()).digest(),
   })
   plugins.recover(opened.pendingMarks)

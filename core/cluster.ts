@@ -146,6 +146,22 @@ export interface Wakes {
   hand(rows: readonly Row[]): Promise<readonly string[]>
 }
 
+/** Claims that nodes left behind when they died. Rejects with a StoreDownFault. */
+export interface LostClaims {
+  /** Nodes that were there and are not heard now. */
+  nodes(): Promise<string[]>
+  /**
+   * One bounded step through all claims: devices that these nodes have. '' begins, and is given behind the last step.
+   * A device may come twice.
+   */
+  devices(
+    nodes: readonly string[],
+    cursor: string,
+  ): Promise<{ readonly devices: readonly string[]; readonly cursor: string }>
+  /** They are not named again, unless they come back. Idempotent. */
+  forget(nodes: readonly string[]): Promise<void>
+}
+
 /** What operators see of a dead letter: never its content. */
 export interface DeadLetter {
   /** `<shard>-<seq>`. */
@@ -174,11 +190,18 @@ export interface DeadLetters {
 
 /** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
 export interface Turns {
+  /** The turn of a worker that is silent for so long has been given to another. */
+  readonly silentMsMax: number
   /** There is something in the shard. Droppable: workers look at all shards by themselves. Never rejects. */
   nudge(shard: number): void
   /**
-   * Takes turns until stopped, which waits for those under way. `run` resolves with whether more is left, `hasWork`
-   * with whether there is any: asked of all shards often, for nudges that were lost.
+   * Has a turn of the shard queued; one that is queued or under way already is it. Resolves with false when the store
+   * is too full for that. Droppable: true also when the store does not answer. Never rejects.
    */
-  work(run: (shard: number) => Promise<boolean>, hasWork: (shard: number) => Promise<boolean>): () => Promise<void>
+  queue(shard: number): Promise<boolean>
+  /**
+   * Takes turns that are queued until stopped, which waits for those under way. `run` resolves with whether more is
+   * left, and never rejects.
+   */
+  work(run: (shard: number) => Promise<boolean>): () => Promise<void>
 }

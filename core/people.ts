@@ -20,6 +20,8 @@ export interface PersonDevice {
   /** Sealed by the owner's devices: the server cannot read it. */
   readonly name: Uint8Array | undefined
   readonly createdMs: number
+  /** When it was connected last, as `seen` was told; 0 when that is not known. */
+  readonly seenMs: number
   /** The one that registered by phone number; it alone may link others and reset the identity. */
   readonly isPrimary: boolean
 }
@@ -79,6 +81,11 @@ export interface Accounts {
   ): Promise<Replaced>
   /** Sets the name or the token of a device, whichever is given. Idempotent. */
   change(device: string, to: { readonly name?: Uint8Array; readonly tokenHash?: Uint8Array }): Promise<void>
+  /**
+   * The device was connected until then. Only rises, is forgotten when the device ends, and changes nothing that the
+   * directory knows. Idempotent, in any order.
+   */
+  seen(device: string, atMs: number): Promise<void>
   /**
    * Ends all devices and forgets phone number, handle, names and keys; the id stays taken. Idempotent. Resolves with
    * the devices that ended, as `replace` does.

@@ -14,6 +14,7 @@ export {
   type Entry,
   type EntryLog,
   type InboxRows,
+  type LostClaims,
   type RowCounts,
   StoreDownFault,
   type Turns,
@@ -195,6 +196,11 @@ export interface Claims {
   release(device: string, epoch: number): void
   /** Wakes the device's connection with a row that is durable. */
   wake(device: string, row: Row): Woken
+  /**
+   * Which of these devices are served now, by any node; one that died serves none. A moment old: a device may come or
+   * go meanwhile. Rejects when the store is down.
+   */
+  locate(devices: readonly string[]): Promise<ReadonlySet<string>>
   /** Ends the device's connection, e.g. because its token was revoked. */
   evict(device: string, reason: DisconnectReason): void
 }

@@ -22,6 +22,8 @@ export interface Wire {
 export interface Connection {
   readonly wire: Wire
   readonly principal: Principal
+  /** CONNECT had a will: that it is gone may be known sooner. */
+  readonly hasWill: boolean
   /** Device id. */
   readonly device: string
   /** `d/<device>/` as bytes: the only topics that this connection may publish to begin with it. */

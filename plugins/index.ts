@@ -25,6 +25,8 @@ export interface PluginSettings extends AdmissionCaps {
   /** SHA-256 of the observer's password. */
   readonly observerHash: Uint8Array
   readonly timeouts: Timeouts
+  /** A device of a person has lost its connection, and none here took its place. */
+  gone(device: string, isWillDue: boolean): void
 }
 
 export interface Plugins {
@@ -33,7 +35,7 @@ export interface Plugins {
   readonly ingress: Ingress
   login(connect: Connect): Promise<Login>
   /** A device that proved who it is, not yet claimed. */
-  connect(principal: Principal, wire: Wire): Connection
+  connect(principal: Principal, wire: Wire, hasWill: boolean): Connection
   /** CONNACK is sent: claim the device, open its inbox, deliver if it has subscribed. */
   ready(connection: Connection, isClean: boolean): Promise<void>
   subscribed(connection: Connection): void
@@ -49,7 +51,7 @@ export interface Plugins {
   puback(connection: Connection, packetId: number): void
   /** A read from the socket is worked off. */
   turn(connection: Connection): void
-  closed(connection: Connection): void
+  closed(connection: Connection, reason: DisconnectReason): void
   /** Marks that were pending when the process before died. */
   recover(marks: readonly Mark[]): void
   stop(): void
@@ -79,7 +81,7 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     delivery,
     ingress,
     login: (connect) => authenticate(ports, connect, settings.observerHash, settings.timeouts.authenticateMs),
-    connect: (principal, wire) => newConnection(ports, principal, wire),
+    connect: (principal, wire, hasWill) => newConnection(ports, principal, wire, hasWill),
     async ready(connection, isClean) {
       const { device } = connection
       const onWake = (row: Row) => wakePump(delivery, connection, row)
@@ -107,12 +109,13 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     publish: (connection, chunk, start, topicAt, end) => publish(ingress, connection, chunk, start, topicAt, end),
     puback: (connection, packetId) => onPuback(delivery, connection, packetId),
     turn: (connection) => settleTurn(delivery, connection),
-    closed(connection) {
+    closed(connection, reason) {
       flow.stalled.delete(connection)
       if (connection.epoch === 0) return
       ports.claims.release(connection.device, connection.epoch)
       settleTurn(delivery, connection)
       ports.inbox.close(connection.device, sentSeqOf(connection))
+      tellGone(settings, connection, reason)
     },
     recover: (marks) => {
       for (const mark of marks) noteMark(receipts, mark)
@@ -125,11 +128,23 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
   }
 }
 
-function newConnection(ports: Ports, principal: Principal, wire: Wire): Connection {
+/** Nobody asks when a thing was here. */
+function tellGone(
+  { gone }: PluginSettings,
+  { device, principal, hasWill }: Connection,
+  reason: DisconnectReason,
+): void {
+  if (reason === 'takeover' || principal.account.kind !== 'person') return
+  // Who said goodbye has no will any more, and where the end is ours nobody's is due.
+  gone(device, hasWill && reason !== 'client_disconnect' && reason !== 'shutting_down')
+}
+
+function newConnection(ports: Ports, principal: Principal, wire: Wire, hasWill: boolean): Connection {
   const device = principal.device.id
   return {
     wire,
     principal,
+    hasWill,
     device,
     prefix: Buffer.from(ownPrefix(device)),
     inTopic: Buffer.from(inboxTopicOf(device)),

@@ -1,19 +1,21 @@
 /**
  * The table of queues, with their concurrency, retries and bounds, and what begins their chains. Turns of shards
- * (storage.ts) have a queue of their own kind: core's Turns. There is no row for fan-out, since groups do not exist
- * yet and a pair's entry names all of its devices; and none for presence, which nobody reads yet.
+ * (storage.ts, recover.ts) have a queue of their own kind: core's Turns. There is no row for fan-out, since groups do
+ * not exist yet and a pair's entry names all of its devices.
  */
 import { bury } from '../core/dead-letters.ts'
 import type { Envelope } from '../core/envelope.ts'
 import type { Job, JobQueue, Jobs, QueueRules } from '../core/jobs.ts'
-import type { DeadLetters, Log, Ports, Push, Row, Turns } from '../core/ports.ts'
+import type { DeadLetters, Log, LostClaims, Ports, Push, Row, Turns } from '../core/ports.ts'
 import { type CountPorts, createRowCounter, lookAtFull, type RowCounter, type SeenCursors } from './count.ts'
+import { findLost, LOST_BEGIN, type Lost, presence } from './presence.ts'
 import { createPushNotes, type PushNotes, push } from './push.ts'
+import { startRecovery } from './recover.ts'
 import { retainFor, WALK_BEGIN, type Walk } from './retention.ts'
 import { type StoragePorts, takeTurn } from './storage.ts'
 
 export type StorageParts = Omit<StoragePorts, 'written' | 'bury'> &
-  CountPorts & { readonly turns: Turns; readonly deadLetters: DeadLetters }
+  CountPorts & { readonly turns: Turns; readonly deadLetters: DeadLetters; readonly lost: LostClaims }
 
 /** What a profile gives to its workers. */
 export interface WorkerParts {
@@ -27,6 +29,7 @@ export interface WorkerParts {
 }
 
 interface Parts extends WorkerParts {
+  readonly ofPresence: JobQueue
   /** From one round of retention to the next: in the cluster a round reads what may be on many machines. */
   readonly roundEveryMs: number
 }
@@ -57,6 +60,22 @@ export const queues = {
       return undefined
     },
   },
+  presence: {
+    rules: { concurrency: 4, attemptsMax: 5, backoffMs: 1_000, waitingMax: 100_000, deadMax: 100 },
+    async run(job, { ports }) {
+      await presence(job, ports)
+      return undefined
+    },
+  },
+  lost: {
+    rules: FEW,
+    chain: { id: 'look', data: LOST_BEGIN },
+    async run({ id, data }, { ports, storage, ofPresence }) {
+      if (storage === undefined) return undefined
+      const at = await findLost(data as Lost, storage.lost, ofPresence, ports.now)
+      return { id, data: at, delayMs: at.dead.length > 0 ? LOST_STEP_EVERY_MS : LOOK_FOR_LOST_EVERY_MS }
+    },
+  },
   retention: {
     rules: FEW,
     chain: { id: 'walk', data: WALK_BEGIN },
@@ -82,6 +101,9 @@ const RETENTION_RUN_MS = 50
 const RETENTION_STEP_EVERY_MS = 500
 const ROUND_EVERY_MS = { embedded: 500, cluster: 60 * MINUTE_MS }
 const LOOK_AT_FULL_EVERY_MS = 2_000
+/** A node that is silent at two looks has died: it had that time to be heard again. */
+const LOOK_FOR_LOST_EVERY_MS = 5_000
+const LOST_STEP_EVERY_MS = 50
 /** A chain whose process died at the wrong moment begins anew within this. */
 const CHAIN_LOOK_EVERY_MS = 10_000
 const COUNT_EVERY_MS = 1_000
@@ -138,13 +160,17 @@ function startTurns(storage: StorageParts, ports: Ports, counter: RowCounter, no
   const turnPorts: StoragePorts = { ...storage, written, bury: keep }
   const { entries, turns } = storage
   let isStopping = false
-  const stopTurns = turns.work(
-    (shard) => takeTurn(turnPorts, shard, () => isStopping),
-    async (shard) => (await entries.backlog(shard)) > 0,
-  )
+  const take = (shard: number): Promise<boolean> =>
+    takeTurn(turnPorts, shard, () => isStopping).catch((error: Error) => {
+      ports.log.warn({ shard, error: error.message }, 'a turn failed; it is taken again')
+      return false
+    })
+  const stopTurns = turns.work(take)
+  const stopRecovery = startRecovery({ turns, entries, shards: ports.intake.shards, take })
   const stopCounting = every('count', COUNT_EVERY_MS, counter.flush, ports.log)
   return async () => {
     isStopping = true
+    await stopRecovery()
     await stopTurns()
     await stopCounting()
     await counter.flush().catch(() => undefined)
@@ -154,8 +180,10 @@ function startTurns(storage: StorageParts, ports: Ports, counter: RowCounter, no
 /** Works on everything there is to work on in this process. Gives how to stop: what is under way ends first. */
 export function startWorkers(given: WorkerParts): () => Promise<void> {
   const { ports, jobs, storage } = given
+  const ofPresence = jobs.queue('presence', queues.presence.rules)
   const parts: Parts = {
     ...given,
+    ofPresence,
     roundEveryMs: storage === undefined ? ROUND_EVERY_MS.embedded : ROUND_EVERY_MS.cluster,
   }
   const ofPush = jobs.queue('push', queues.push.rules)
@@ -163,9 +191,11 @@ export function startWorkers(given: WorkerParts): () => Promise<void> {
   given.onAbsent?.(notes.note)
   const stops = [
     startQueue('push', ofPush, queues.push, parts),
+    startQueue('presence', ofPresence, queues.presence, parts),
     startQueue('retention', jobs.queue('retention', queues.retention.rules), queues.retention, parts),
   ]
   if (storage !== undefined) {
+    stops.push(startQueue('lost', jobs.queue('lost', queues.lost.rules), queues.lost, parts))
     stops.push(startQueue('full', jobs.queue('full', queues.full.rules), queues.full, parts))
     stops.push(startTurns(storage, ports, createRowCounter(storage), notes))
   }

@@ -28,6 +28,7 @@ export function createClaims(onAbsent: (row: Row) => void = () => undefined): Cl
       }
       return found.holder.onWake(row) ? 'sent' : 'woken'
     },
+    locate: async (devices) => new Set(devices.filter((device) => holders.has(device))),
     evict(device, reason) {
       const found = holders.get(device)
       if (found === undefined) return

@@ -37,6 +37,7 @@ function personFrom(rows: readonly Columns[]): Person | undefined {
         registrationId: each['registration_id'] as number,
         name: each['name'] === null ? undefined : own(each['name']),
         createdMs: each['created_ms'] as number,
+        seenMs: each['seen_ms'] as number,
         isPrimary: each['is_primary'] === true,
       }),
     ),
@@ -116,6 +117,10 @@ export function createAccounts(database: Database, write: OpenDirectory['write']
         if (name !== undefined) await run('setDeviceName', name, device)
         if (tokenHash !== undefined) await run('setDeviceToken', tokenHash, device)
       })
+    },
+    async seen(device, atMs) {
+      // Nobody has to forget anything for it.
+      await database.write((run) => run('setDeviceSeen', atMs, device))
     },
     erase(user) {
       return write(async (run, touch) => {

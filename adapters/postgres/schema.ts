@@ -29,6 +29,7 @@ export const MIGRATIONS: readonly string[] = [
    CREATE TABLE prekeys (
      device text NOT NULL, kind smallint NOT NULL, key_id bigint NOT NULL, key bytea NOT NULL, signature bytea,
      CONSTRAINT prekeys_key PRIMARY KEY (device, kind, key_id));`,
+  `ALTER TABLE devices ADD COLUMN seen_ms bigint NOT NULL DEFAULT 0;`,
 ]
 
 /** An account with its devices and grants as one row, so that reading one is one round trip. */
@@ -40,7 +41,7 @@ const ACCOUNT = `u.user_id, u.kind, u.handle, u.owner,
 const LOGIN = `SELECT d.id AS device, d.token_hash, d.revoked_ms, ${ACCOUNT}
   FROM devices d JOIN users u ON u.user_id = d.user_id`
 const PERSON = `SELECT u.user_id, u.handle, u.identity_key, d.id, d.number, d.registration_id, d.name, d.created_ms,
-    d.is_primary
+    d.is_primary, d.seen_ms
   FROM users u LEFT JOIN devices d ON d.user_id = u.user_id AND d.revoked_ms = 0`
 
 /** Statements by name; each connection prepares one when it first runs it. */
@@ -80,11 +81,13 @@ export const STATEMENTS = {
   setHandle: 'UPDATE users SET handle = $1 WHERE user_id = $2',
   setDeviceName: 'UPDATE devices SET name = $1 WHERE id = $2 AND revoked_ms = 0',
   setDeviceToken: 'UPDATE devices SET token_hash = $1 WHERE id = $2 AND revoked_ms = 0',
+  setDeviceSeen: 'UPDATE devices SET seen_ms = $1 WHERE id = $2 AND revoked_ms = 0 AND seen_ms < $1',
   // Ended devices keep their id and number, and nothing else that is theirs.
-  endDevice: 'UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false WHERE id = $2 AND revoked_ms = 0',
-  endDevices: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false WHERE user_id = $2 AND revoked_ms = 0
-    RETURNING id`,
-  endPrimary: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false
+  endDevice:
+    'UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false, seen_ms = 0 WHERE id = $2 AND revoked_ms = 0',
+  endDevices: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false, seen_ms = 0
+    WHERE user_id = $2 AND revoked_ms = 0 RETURNING id`,
+  endPrimary: `UPDATE devices SET revoked_ms = $1, name = NULL, is_primary = false, seen_ms = 0
     WHERE user_id = $2 AND is_primary AND revoked_ms = 0 RETURNING id`,
   eraseUser: `UPDATE users SET erased_ms = $1, phone_hash = NULL, handle = NULL, identity_key = NULL
     WHERE user_id = $2 AND erased_ms = 0`,

@@ -6,7 +6,8 @@
 import type { ClaimHolder, Claims, Row, Wakes } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
-import { type Link, resultsOf } from './connection.ts'
+import { awayAsFault, type Link, resultsOf } from './connection.ts'
+import { claimsKey, heardNodes, nodeOf } from './lost-claims.ts'
 import { lineChannel, rowChannel } from './node-channel.ts'
 import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 import { encodeRows, rowBytes } from './wake-rows.ts'
@@ -58,8 +59,6 @@ interface Node {
   readonly held: Map<string, Held>
 }
 
-const nodeOf = (claim: string): string => claim.slice(0, claim.lastIndexOf(':'))
-const claimsKey = ({ prefix }: Node): string => `${prefix}{claims}:devices`
 const epochsKey = ({ prefix }: Node): string => `${prefix}{claims}:epoch`
 
 function lose({ held }: Node, device: string, reason: DisconnectReason): void {
@@ -86,12 +85,12 @@ async function compare(node: Node): Promise<void> {
   const mine = [...held].filter(([, { claim }]) => claim !== '')
   for (let at = 0; at < mine.length; at += COMPARE_AT_ONCE) {
     const some = mine.slice(at, at + COMPARE_AT_ONCE)
-    const known = await link.redis.hmget(claimsKey(node), ...some.map(([device]) => device))
+    const known = await link.redis.hmget(claimsKey(node.prefix), ...some.map(([device]) => device))
     for (const [i, [device, { claim }]] of some.entries()) {
       if (held.get(device)?.claim !== claim || known[i] === claim) continue
       if (known[i] !== null) lose(node, device, 'takeover')
       else {
-        await link.redis.hsetnx(claimsKey(node), device, claim)
+        await link.redis.hsetnx(claimsKey(node.prefix), device, claim)
         // What was written meanwhile found nobody.
         held.get(device)?.holder.onWake(unknownRow(device))
       }
@@ -101,16 +100,24 @@ async function compare(node: Node): Promise<void> {
 
 async function announce(node: Node, device: string, epoch: number): Promise<void> {
   const { link, held, name, prefix } = node
-  const keys = [claimsKey(node), epochsKey(node)]
+  const keys = [claimsKey(node.prefix), epochsKey(node)]
   const [number, before] = (await callScript(link.redis, claimScript, keys, [device, name])) as [number, Buffer]
   const claim = `${name}:${number}`
   const mine = held.get(device)
   if (mine?.epoch === epoch) mine.claim = claim
-  else await callScript(link.redis, releaseScript, [claimsKey(node)], [device, claim])
+  else await callScript(link.redis, releaseScript, [claimsKey(node.prefix)], [device, claim])
   const other = before.toString()
   if (other !== '' && nodeOf(other) !== name) {
     await link.redis.publish(lineChannel(prefix, nodeOf(other)), `${device} lost ${other}`)
   }
+}
+
+/** The claims of a node that is not heard are nobody's. */
+async function locate(node: Node, devices: readonly string[]): Promise<ReadonlySet<string>> {
+  const nodes = await nodesOf(node, devices)
+  const names = [...new Set(nodes.values())].filter((name) => name !== '')
+  const heard = await heardNodes(node.link, node.prefix, names)
+  return new Set(devices.filter((device) => heard.has(nodes.get(device) ?? '')))
 }
 
 function createClaims(node: Node): Claims {
@@ -129,18 +136,19 @@ function createClaims(node: Node): Claims {
       if (mine?.epoch !== epoch) return
       held.delete(device)
       if (mine.claim === '') return
-      callScript(link.redis, releaseScript, [claimsKey(node)], [device, mine.claim]).catch(() => undefined)
+      callScript(link.redis, releaseScript, [claimsKey(node.prefix)], [device, mine.claim]).catch(() => undefined)
     },
     wake(device, row) {
       const found = held.get(device)
       if (found === undefined) return 'away'
       return found.holder.onWake(row) ? 'sent' : 'woken'
     },
+    locate: (devices) => awayAsFault(locate(node, devices)),
     evict(device, reason) {
       lose(node, device, reason)
       // Whoever has it elsewhere hears of it; if not, its token is refused at the next connection.
       link.redis
-        .hget(claimsKey(node), device)
+        .hget(claimsKey(node.prefix), device)
         .then((claim) => {
           if (claim === null || nodeOf(claim) === name) return
           return link.redis.publish(lineChannel(prefix, nodeOf(claim)), `${device} end ${reason}`)
@@ -155,7 +163,7 @@ async function nodesOf(node: Node, devices: readonly string[]): Promise<Map<stri
   const found = new Map<string, string>()
   for (let at = 0; at < devices.length; at += LOOK_UP_MAX) {
     const some = devices.slice(at, at + LOOK_UP_MAX)
-    const known = await node.link.redis.hmget(claimsKey(node), ...some)
+    const known = await node.link.redis.hmget(claimsKey(node.prefix), ...some)
     for (const [i, device] of some.entries()) found.set(device, nodeOf(known[i] ?? ''))
   }
   return found

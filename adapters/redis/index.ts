@@ -13,6 +13,7 @@ import type {
   Intake,
   Limiter,
   Links,
+  LostClaims,
   Row,
   RowCounts,
   Wakes,
@@ -30,6 +31,7 @@ import { createIntake, type IntakeLimits, intakeLimits } from './intake.ts'
 import { KEY_PREFIX } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
+import { createLostClaims, noteNode } from './lost-claims.ts'
 import { listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
 import { createRowCounts } from './row-counts.ts'
@@ -66,6 +68,7 @@ export interface OpenedRedis {
   readonly devices: DeviceStates
   readonly claims: Claims
   readonly wakes: Wakes
+  readonly lost: LostClaims
   readonly deadLetters: DeadLetters
   readonly codes: Codes
   readonly links: Links
@@ -146,17 +149,19 @@ export async function openRedis(
     onGap() {
       hears.onGap()
       shared.compare().catch(() => undefined)
+      noteNode(link, prefix, node).catch(() => undefined)
     },
   })
   const entries = createEntryLog(link, prefix, of.shards, seen, (watermark) => channel.published(watermark))
   const links = createLinks(link, prefix, clockOffsetMs)
-  await Promise.all([pressure.look(), entries.publish()])
+  await Promise.all([pressure.look(), entries.publish(), noteNode(link, prefix, node)])
   return {
     intake,
     entries,
     devices: createDeviceStates(link, prefix, of.shards),
     claims: shared.claims,
     wakes: shared.wakes,
+    lost: createLostClaims(link, prefix),
     deadLetters: createDeadLetters(link, prefix),
     codes: createCodes(link, prefix, options.codesMax ?? CODES_MAX, clockOffsetMs),
     links,

@@ -20,7 +20,7 @@ import { prepared, type Store } from './store.ts'
 
 const PERSON = 'SELECT user, handle, identity_key FROM users WHERE user = ? AND erased_ms = 0'
 const PHONE = 'SELECT user FROM users WHERE phone_hash = ?'
-const DEVICES = `SELECT id, number, registration_id, name, created_ms, is_primary FROM devices
+const DEVICES = `SELECT id, number, registration_id, name, created_ms, is_primary, seen_ms FROM devices
   WHERE user = ? AND revoked_ms = 0 ORDER BY number`
 const NUMBER = 'SELECT number FROM devices WHERE id = ?'
 const ENDED = 'SELECT id FROM devices WHERE user = ? AND revoked_ms >= ?'
@@ -42,6 +42,7 @@ function readPerson({ reader }: Store, user: Uint8Array): Person | undefined {
         registrationId: each['registration_id'] as number,
         name: (each['name'] as Uint8Array | null) ?? undefined,
         createdMs: each['created_ms'] as number,
+        seenMs: each['seen_ms'] as number,
         isPrimary: each['is_primary'] === 1,
       }),
     )
@@ -151,6 +152,10 @@ export function createAccounts(store: Store, write: OpenDirectory['write']): Acc
       if (name !== undefined) statements.push(['setDeviceName', name, device])
       if (tokenHash !== undefined) statements.push(['setDeviceToken', tokenHash, device])
       await write(statements, [row['user'] as Uint8Array])
+    },
+    async seen(device, atMs) {
+      // Nobody has to forget anything for it.
+      await store.commits.alone([['setDeviceSeen', atMs, device]])
     },
     async erase(user) {
       const now = store.now()

@@ -50,6 +50,7 @@ export const MIGRATIONS: readonly string[] = [
    CREATE TABLE prekeys (
      device TEXT NOT NULL, kind INTEGER NOT NULL, key_id INTEGER NOT NULL, key BLOB NOT NULL, signature BLOB,
      PRIMARY KEY (device, kind, key_id)) STRICT, WITHOUT ROWID;`,
+  'ALTER TABLE devices ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;',
 ]
 
 export const PRAGMAS = `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -92,10 +93,13 @@ export const STATEMENTS = {
   setHandle: 'UPDATE users SET handle = ? WHERE user = ?',
   setDeviceName: 'UPDATE devices SET name = ? WHERE id = ? AND revoked_ms = 0',
   setDeviceToken: 'UPDATE devices SET token_hash = ? WHERE id = ? AND revoked_ms = 0',
+  setDeviceSeen: 'UPDATE devices SET seen_ms = max(seen_ms, ?) WHERE id = ? AND revoked_ms = 0',
   // Ended devices keep their id and number, and nothing else that is theirs.
-  endDevice: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE id = ? AND revoked_ms = 0',
-  endDevices: 'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0 WHERE user = ? AND revoked_ms = 0',
-  endPrimary: `UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0
+  endDevice:
+    'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0, seen_ms = 0 WHERE id = ? AND revoked_ms = 0',
+  endDevices:
+    'UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0, seen_ms = 0 WHERE user = ? AND revoked_ms = 0',
+  endPrimary: `UPDATE devices SET revoked_ms = ?, name = NULL, is_primary = 0, seen_ms = 0
     WHERE user = ? AND is_primary = 1 AND revoked_ms = 0`,
   eraseUser: `UPDATE users SET erased_ms = ?, phone_hash = NULL, handle = NULL, identity_key = NULL
     WHERE user = ? AND erased_ms = 0`,

@@ -1,13 +1,15 @@
-/** Turns on a Redis of their own: it is filled by a foreign key, and a worker takes its turns all the same. */
+/**
+ * Turns, and the recovery of those that nobody has, on a Redis of their own: it is filled by a foreign key, and a worker
+ * takes its turns all the same.
+ */
 import assert from 'node:assert/strict'
 import { type OpenedTurns, openTurns } from '../../adapters/bullmq/turns.ts'
-import type { Log } from '../../core/ports.ts'
+import { startRecovery } from '../../workers/recover.ts'
 import { type RedisService, startRedis } from '../services/redis.ts'
 import { askRedis, converse } from '../services/wire.ts'
 
 const SHARDS = 2
 const MEMORY_BYTES_MAX = 8 * 1024 * 1024
-const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined }
 
 describe('turns', () => {
   let redis: RedisService
@@ -15,13 +17,28 @@ describe('turns', () => {
   let stop: (() => Promise<void>) | undefined
   before(async () => {
     redis = await startRedis({ memoryBytesMax: MEMORY_BYTES_MAX })
-    opened = openTurns({ url: redis.url, prefix: 'turns:', shards: SHARDS }, silent)
+    opened = openTurns({ url: redis.url, prefix: 'turns:', shards: SHARDS })
   })
   after(async () => {
     await stop?.()
     await opened.close()
     await redis.stop()
   })
+
+  /** A worker as workers/index.ts starts it; gives how to stop. */
+  function work(
+    take: (shard: number) => Promise<boolean>,
+    hasWork: (shard: number) => Promise<boolean>,
+  ): () => Promise<void> {
+    const { turns } = opened
+    const entries = { backlog: async (shard: number) => ((await hasWork(shard)) ? 1 : 0) }
+    const stopTurns = turns.work(take)
+    const stopRecovery = startRecovery({ turns, entries, shards: SHARDS, take })
+    return async () => {
+      await stopRecovery()
+      await stopTurns()
+    }
+  }
 
   /** Foreign bytes until the server takes no more; gives how to take them away. */
   async function fill(): Promise<() => Promise<void>> {
@@ -44,7 +61,7 @@ describe('turns', () => {
       new Promise<void>((resolve) => {
         done = resolve
       })
-    stop = opened.turns.work(
+    stop = work(
       async (shard) => {
         if (waiting.delete(shard)) taken.push(shard)
         if (waiting.size === 0) done()
@@ -63,6 +80,21 @@ describe('turns', () => {
     assert.deepEqual(taken.toSorted(), [0, 1, 1])
   })
 
+  it('of shards with a backlog are queued though nobody nudged', async () => {
+    await stop?.()
+    const waiting = new Set([0, 1])
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const take = async (shard: number): Promise<boolean> => {
+      waiting.delete(shard)
+      if (waiting.size === 0) resolve()
+      return false
+    }
+    const before = opened.nudges()
+    stop = work(take, async (shard) => waiting.has(shard))
+    await promise
+    assert.ok(opened.nudges() >= before + SHARDS, 'they came by jobs')
+  })
+
   it('of a job that nobody has are taken at once when the server was away', async () => {
     await stop?.()
     stop = undefined
@@ -75,7 +107,7 @@ describe('turns', () => {
     talk.end()
     let isAway = true
     await new Promise<void>((resolve) => {
-      stop = opened.turns.work(
+      stop = work(
         async (shard) => {
           if (shard === 0) resolve()
           return false

@@ -151,7 +151,7 @@ export function accountsSuite(open: Opener<Given>): void {
           assert.deepEqual(found.identityKey, KEY)
           assert.equal(found.devices.length, 1)
           const { createdMs, name: kept, ...rest } = found.devices[0] as (typeof found.devices)[0]
-          assert.deepEqual(rest, { id: 'phone', number: 1, registrationId: 77, isPrimary: true })
+          assert.deepEqual(rest, { id: 'phone', number: 1, registrationId: 77, seenMs: 0, isPrimary: true })
           assert.deepEqual(Uint8Array.from(kept as Uint8Array), name)
           assert.ok(Math.abs(createdMs - Date.now()) < 60_000)
         }
@@ -348,6 +348,20 @@ export function accountsSuite(open: Opener<Given>): void {
       await directory().revoke('phone')
       await accounts().change('phone', { tokenHash: hashOf('later') })
       assert.equal(await directory().authenticate(undefined, hashOf('later')), undefined)
+    })
+
+    it('knows when a device was seen last: it rises, whatever order it is told in, and ends with the device', async () => {
+      await accounts().register(person(ALICE), device('a1'))
+      const seen = async () => (await accounts().person(ALICE))?.devices.map(({ seenMs }) => seenMs)
+      const version = directory().version()
+      assert.deepEqual(await seen(), [0])
+      for (const atMs of [1_000_000_000_000, 2_000_000_000_000, 1_500_000_000_000]) await accounts().seen('a1', atMs)
+      assert.deepEqual(await seen(), [2_000_000_000_000])
+      await accounts().seen('nobody', 5)
+      assert.equal(directory().version(), version)
+      await accounts().replace(ALICE, KEY, [], device('a2'))
+      await accounts().seen('a1', 2_000_000_000_001)
+      assert.deepEqual(await seen(), [0])
     })
 
     it('erases: the person is nobody, its number and handle are free, its id is not', async () => {

@@ -65,6 +65,17 @@ export function claimsSuite(open: Opener<Given>): void {
       assert.deepEqual(heard, [])
     })
 
+    it('says which devices are served now', async () => {
+      const here = async () => [...(await claims().locate(['a', 'b', 'c']))].sort()
+      assert.deepEqual(await here(), [])
+      const [a, b] = [claims().claim('a', holder('one')), claims().claim('b', holder('two'))]
+      await Promise.all([claims().known('a', a), claims().known('b', b)])
+      assert.deepEqual(await here(), ['a', 'b'])
+      claims().release('a', a)
+      assert.deepEqual(await here(), ['b'])
+      assert.deepEqual([...(await claims().locate([]))], [])
+    })
+
     it('evicts with a reason, once', () => {
       claims().claim('a', holder('one'))
       claims().evict('a', 'revoked')
