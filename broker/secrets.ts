@@ -30,7 +30,7 @@ export function observerPasswordOf(config: Config): Secret {
   return config.observerPassword ?? secret(keep(config.dataDir, OBSERVER_PASSWORD_FILE))
 }
 
-/** Brokers with keys of their own would not find each other's accounts: in a cluster none is made. Throws ConfigFault. */
+/** Brokers with keys of their own would not find each other's accounts: a cluster has none made. Throws ConfigFault. */
 export function checkPhoneKey(config: Config): void {
   if (config.redisUrl === undefined || config.phoneKey !== undefined) return
   const how = 'make one with `openssl rand -hex 32`, keep it, and give it to every broker'
