@@ -1,5 +1,7 @@
 /** A Redis of the test's own: what is refused at start, a kill -9, a full memory, a server that is away. */
 import assert from 'node:assert/strict'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { openRedis } from '../../adapters/redis/index.ts'
 import { DEDUPE_RECORD, type Envelope, IntakeFault, VERDICT_AGAIN, VERDICT_NEW } from '../../core/envelope.ts'
 import type { Entry } from '../../core/ports.ts'
@@ -232,6 +234,40 @@ describe('a Redis of a cluster', () => {
     assert.equal((await append(node.intake, request(1))).verdict, VERDICT_NEW)
     const [entry] = await node.entries.read(0, 1)
     assert.equal(await node.entries.attempts(0, entry?.id ?? ''), 1)
+  })
+
+  it('whose snapshots fail refuses writes, and takes them again once they do not, without a restart', async () => {
+    const saving = await startOwnRedis({ save: '3600 1' })
+    const at = await openScene(saving.url)
+    const saved = async (status: string): Promise<void> => {
+      await at.redis.bgsave()
+      const isSaved = async () => {
+        const info = await at.redis.info('persistence')
+        return info.includes('rdb_bgsave_in_progress:0') && info.includes(`rdb_last_bgsave_status:${status}`)
+      }
+      await until(isSaved, `a snapshot that ends with ${status}`)
+    }
+    try {
+      const node = await at.node()
+      await append(node.intake, request(1))
+      const [, folder = ''] = (await at.redis.config('GET', 'dir')) as string[]
+      // The file is written beside it, and cannot take its place.
+      const place = join(folder, 'dump.rdb')
+      rmSync(place, { force: true })
+      mkdirSync(place)
+      await saved('err')
+      await assert.rejects(at.redis.set('x', 'y'), /^ReplyError: MISCONF/)
+      await assert.rejects(node.intake.append(0, [request(2)]), isFault('storage_unavailable'))
+      await assert.rejects(node.intake.append(0, [envelope('b', 'not taken')]), isFault('storage_unavailable'))
+      rmSync(place, { recursive: true })
+      await saved('ok')
+      await until(() => node.intake.refusal() === undefined && node.isUsable(), 'it is used again')
+      assert.equal((await append(node.intake, request(2))).verdict, VERDICT_NEW)
+      assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
+    } finally {
+      await at.close()
+      await saving.stop()
+    }
   })
 
   describe('whose memory is full', () => {
