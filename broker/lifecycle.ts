@@ -9,7 +9,6 @@ import type { Clock, Log } from '../core/ports.ts'
 import { startHttp } from './http.ts'
 import { watchLoopDelay } from './loop-delay.ts'
 import { type Operators, startOperators } from './operators.ts'
-import { checkPhoneKey } from './secrets.ts'
 import { type Server, type ServerOverrides, startServer } from './server.ts'
 
 export interface Node {
@@ -50,7 +49,6 @@ export async function startNode(
   now: Clock = Date.now,
   overrides: ServerOverrides = {},
 ): Promise<Node> {
-  checkPhoneKey(config)
   const version = versionOf()
   const server = await startServer(config, log, onFatal, now, overrides)
   const loopDelay = watchLoopDelay()

@@ -95,6 +95,9 @@ async function main(): Promise<void> {
   process.on('uncaughtException', onFatal)
   yieldCompilers()
   const node = await startNode(config, log, onFatal)
+  if (config.redisUrl !== undefined && config.phoneKey === undefined) {
+    log.warn({}, 'PHONE_KEY is not set: accounts of this broker are not found by number at others; give all the same')
+  }
   listenToSignals(node, log)
   flushCompileCache()
   const lines = hints(node)

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, ConfigFault, type Secret, secret } from '../core/config.ts'
+import { type Config, type Secret, secret } from '../core/config.ts'
 
 /** The file's value, made at the first call. */
 function keep(folder: string, name: string): string {
@@ -28,13 +28,6 @@ export function adminTokenOf(config: Config): Secret {
 
 export function observerPasswordOf(config: Config): Secret {
   return config.observerPassword ?? secret(keep(config.dataDir, OBSERVER_PASSWORD_FILE))
-}
-
-/** Brokers with keys of their own would not find each other's accounts: a cluster has none made. Throws ConfigFault. */
-export function checkPhoneKey(config: Config): void {
-  if (config.redisUrl === undefined || config.phoneKey !== undefined) return
-  const how = 'make one with `openssl rand -hex 32`, keep it, and give it to every broker'
-  throw new ConfigFault(`PHONE_KEY is not set, and all brokers of a cluster need the same one: ${how}.`)
 }
 
 /** Accounts are found by hashes under it: who loses it loses which number is whose. */

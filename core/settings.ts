@@ -92,7 +92,7 @@ export const settingRows = {
     env: 'PHONE_KEY',
     type: 'secret',
     fallback: '',
-    about: 'Key under which phone numbers are hashed; made at first start when unset, but not in a cluster.',
+    about: 'Key under which phone numbers are hashed; made at first start when unset. Without it no number is known.',
   },
   publicUrl: {
     env: 'PUBLIC_URL',

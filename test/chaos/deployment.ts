@@ -81,7 +81,6 @@ export async function startDeployment(say: (line: string) => void): Promise<Depl
     const services = await startServices(say, stops)
     const { redis, postgres, cassandra } = services
     const env = {
-      PHONE_KEY: 'phone-key-of-the-chaos',
       REDIS_URL: redis.url,
       DATABASE_URL: postgres.url,
       CASSANDRA_CONTACT_POINTS: cassandra.contactPoints.join(','),

@@ -48,7 +48,6 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
     'it expects rows right behind a PUBACK, before a worker has written them',
   ],
   ['keeps no token in the folder', 'the same'],
-  ['made at first start, for its owner alone', 'no broker of a cluster makes a key of phone numbers'],
   ['limits of the key directory', 'it stops the clock, and the one of a shared limiter is the server’s'],
   ['keeps the number nowhere in the store', 'the same'],
   ['and says that the disk is full', 'there is no disk of its own that could be full'],

@@ -60,12 +60,6 @@ describe('the process', () => {
       ],
       ['plain HTTP on all addresses', [], { HTTP_HOST: '0.0.0.0' }, /^HTTP_HOST is 0\.0\.0\.0/],
       ['a certificate without its key', [], { TLS_CERT: 'x.pem' }, /^TLS_CERT and TLS_KEY go together/],
-      [
-        'a cluster without the key of phone numbers',
-        [],
-        { REDIS_URL: 'redis://127.0.0.1:1', DATABASE_URL: 'postgres://x@127.0.0.1:1/x', CASSANDRA_CONTACT_POINTS: 'x' },
-        /^PHONE_KEY is not set, and all brokers of a cluster need the same one: make one with `openssl rand -hex 32`/,
-      ],
     ]
     for (const [what, args, env, says] of refused) {
       it(`refuses ${what} in a sentence, with exit code 2`, async () => {

@@ -75,7 +75,6 @@ export async function makeDeployment(folder = process.cwd()): Promise<Record<str
   await emptyKeyspace(keyspace)
   database.pathname = `/${name}`
   return {
-    PHONE_KEY: 'phone-key-of-the-tests',
     REDIS_URL: required('REDIS_URL'),
     REDIS_PREFIX: `${name}:`,
     DATABASE_URL: database.href,
