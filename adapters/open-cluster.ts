@@ -41,7 +41,7 @@ async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error
   const node = `${config.nodeName}-${randomBytes(BOOT_BYTES).toString('hex')}`
   const redis = await openRedis(url, now, warn, {
     prefix,
-    intake: { shards, shardBacklogMax: config.shardBacklogMax },
+    intake: { shards, shardBacklogMax: config.shardBacklogMax, replicasMin: config.redisReplicasMin },
     node,
     hears: {
       onRows: (rows) => heard.onRows(rows),

@@ -16,7 +16,7 @@ export function secret(text: string): Secret {
   return { reveal: () => text, toString: hidden, toJSON: hidden }
 }
 
-type Value<T extends SettingType> = T extends 'port' | 'count'
+type Value<T extends SettingType> = T extends 'port' | 'count' | 'whole'
   ? number
   : T extends 'flag'
     ? boolean
@@ -49,6 +49,9 @@ function parse(row: SettingRow, text: string): unknown {
       return Number(text)
     case 'count':
       if (!isNumber || Number(text) === 0) throw new ConfigFault(`${row.env} is "${text}"; give a number above 0.`)
+      return Number(text)
+    case 'whole':
+      if (!isNumber) throw new ConfigFault(`${row.env} is "${text}"; give a whole number, 0 or more.`)
       return Number(text)
     case 'flag':
       if (text !== 'yes' && text !== 'no') throw new ConfigFault(`${row.env} is "${text}"; say yes or no.`)

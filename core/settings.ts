@@ -1,7 +1,7 @@
 /** The table of settings: environment variable, type, default and meaning of each. config.ts reads it. */
 import { limits } from '../topics/limits.ts'
 
-export type SettingType = 'port' | 'text' | 'flag' | 'count' | 'secret'
+export type SettingType = 'port' | 'text' | 'flag' | 'count' | 'whole' | 'secret'
 export interface SettingRow {
   readonly env: string
   readonly type: SettingType
@@ -191,6 +191,12 @@ export const settingRows = {
     fallback: '',
     about:
       'redis://host:port of the cluster profile, appendonly yes and appendfsync always. Unset: the embedded profile.',
+  },
+  redisReplicasMin: {
+    env: 'REDIS_REPLICAS_MIN',
+    type: 'whole',
+    fallback: '0',
+    about: 'Replicas of Redis whose disks have a message as well before PUBACK; needs Redis 7.2 or Valkey. 0: none.',
   },
   redisPrefix: {
     env: 'REDIS_PREFIX',

@@ -87,12 +87,16 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
   }
   const { replicasMin } = demands
   if (replicasMin > 0 && !isAtLeast(version, VERSION_MIN_FOR_REPLICAS)) {
-    throw new Error(`Redis ${version} cannot wait for replicas' disks: run 7.2 or later, or ask for 0 replicas`)
+    const what = `cannot wait for the disks of ${replicasMin} replicas`
+    throw new Error(`Redis ${version} ${what}: run 7.2 or later, or Valkey, or set REDIS_REPLICAS_MIN=0`)
   }
   await checkSettings(redis)
   await checkClock(redis, now)
   await makeTailWhole(redis, info)
   await checkShards(redis, demands)
   const where = replicasMin > 0 ? `this server and on ${replicasMin} of its replicas` : 'this server alone'
-  return `Redis ${version}, appendonly yes, appendfsync always: a PUBACK leaves after fsync, on ${where}`
+  // It says that it is Redis 7.2.4 as well.
+  const valkey = infoOf(info, 'valkey_version')
+  const server = valkey === undefined ? `Redis ${version}` : `Valkey ${valkey}`
+  return `${server}, appendonly yes, appendfsync always: a PUBACK leaves after fsync, on ${where}`
 }

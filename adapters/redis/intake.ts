@@ -55,6 +55,12 @@ const FULL_FLIGHT_ENVELOPES = 256
 /** Between two tries of a batch whose answer did not come while the server is there. */
 const RESEND_MS = 100
 
+/**
+ * A replica that is asked before its fsync says that it does not have it, and says more by itself once a second only:
+ * it is asked again so long after. What counts is the last answer.
+ */
+const ASKED_AGAIN_MS = [5, 50]
+
 export interface RedisIntake extends Intake {
   /** Rejects everything that waits; what was sent and not answered may be stored. */
   close(): void
@@ -153,9 +159,11 @@ async function send(commits: Commits, flying: readonly Lane[]): Promise<(Error |
   const { link, of } = commits
   const pipeline = link.redis.pipeline()
   for (const lane of flying) queue(commits, pipeline, lane)
-  if (of.replicasMin > 0) pipeline.call('WAITAOF', [1, of.replicasMin, of.replicasWaitMs])
+  if (of.replicasMin > 0) {
+    for (const ms of [...ASKED_AGAIN_MS, of.replicasWaitMs]) pipeline.call('WAITAOF', [1, of.replicasMin, ms])
+  }
   const results = (await pipeline.exec()) ?? []
-  const replicas = of.replicasMin > 0 ? results.pop() : undefined
+  const replicas = results.splice(flying.length).at(-1)
   const isWaitedFor = replicas === undefined || Number((replicas[1] as number[] | undefined)?.[1]) >= of.replicasMin
   const replies = results.map(([error, reply]) => error ?? (reply as Buffer))
   const errors = replies.filter((reply) => reply instanceof Error)

@@ -16,6 +16,8 @@ const READ_EVERY_MS = 10_000
 /** A topic that nobody has published for so long belongs to a node that is gone. */
 const KEPT_MS = 86_400_000
 const TOPICS_MAX = 1_000
+/** No topic that is published has a wildcard. */
+const UNPUBLISHABLE = /[#+\0]/
 
 interface Packet {
   readonly cmd: 'publish'
@@ -68,12 +70,40 @@ const FAST: RedisOptions = {
 /** It has nothing to do but to listen, from whenever it is connected. */
 const PATIENT: RedisOptions = { maxRetriesPerRequest: null }
 
+/**
+ * Whoever may publish in this Redis may send anything. What the library cannot read makes its listener throw, which
+ * would end the process: it is left out.
+ */
+function leaveOutUnreadable(subConn: Redis): void {
+  for (const event of ['messageBuffer', 'pmessageBuffer']) {
+    for (const listener of subConn.listeners(event)) {
+      subConn.off(event, listener as () => void)
+      subConn.on(event, (...message: unknown[]) => {
+        try {
+          listener.apply(subConn, message)
+        } catch {
+          // The next one is read as if it had not come.
+        }
+      })
+    }
+  }
+}
+
+/** What was read has the shape of another node's; nothing else is looked at. */
+function isPacket(found: Partial<Packet> | undefined): found is Packet {
+  const { topic, payload, node, atMs } = found ?? {}
+  const isNamed = typeof topic === 'string' && isSharedTopic(topic) && !UNPUBLISHABLE.test(topic)
+  return isNamed && Buffer.isBuffer(payload) && typeof node === 'string' && Number.isFinite(atMs)
+}
+
 /** What others publish: this node's copy, told on where it changed. */
 function createCopy(node: string, now: Clock, onTopic: (topic: string, payload: string) => void) {
   const known = new Map<string, string>()
   return {
-    take({ topic, payload, node: from, atMs }: Packet): void {
-      if (from === node || !isSharedTopic(topic) || payload.length > limits.operatorBytesMax) return
+    take(found: Partial<Packet> | undefined): void {
+      if (!isPacket(found)) return
+      const { topic, payload, node: from, atMs } = found
+      if (from === node || payload.length > limits.operatorBytesMax) return
       const text = payload.toString()
       if (known.get(topic) === text || (!known.has(topic) && known.size >= TOPICS_MAX)) return
       if (now() - atMs > KEPT_MS) return
@@ -98,6 +128,7 @@ export function openOperatorTopics(url: string, prefix: string, node: string, no
   const subConn = connect(url, PATIENT)
   const persistence = new RedisPersistence({ conn })
   const emitter = new MQEmitterRedisPrefix(prefix, { subConn, pubConn })
+  leaveOutUnreadable(subConn)
   emitter.state.on('error', () => undefined)
   /** What this node has published: stored again when Redis is back. */
   const own = new Map<string, string>()
@@ -149,7 +180,8 @@ export function openOperatorTopics(url: string, prefix: string, node: string, no
     listen(onTopic) {
       copy = createCopy(node, now, onTopic)
       emitter.on(SHARED_FILTER, (packet, done) => {
-        copy?.take(packet)
+        // In a turn of its own: a mistake of ours is not taken for something unreadable.
+        setImmediate(() => copy?.take(packet))
         done()
       })
       read()

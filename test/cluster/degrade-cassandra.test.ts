@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { Client } from 'cassandra-driver'
 import { MIGRATIONS } from '../../adapters/cassandra/schema.ts'
 import { type CassandraService, startCassandra } from '../services/cassandra.ts'
+import { cassandraErrors, startErringPath } from './cassandra-errors.ts'
 import { openScene, type Scene, startSlowPath, until } from './degrade-scene.ts'
 
 const PAUSE_MS = 7_000
@@ -99,6 +100,23 @@ describe('a node whose Cassandra', function () {
     path.delayMs = 0
     await path.close()
   })
+
+  for (const error of cassandraErrors) {
+    it(`answers ${error} has rows wait, and gives none up`, async () => {
+      const path = await startErringPath(cassandra.port)
+      try {
+        scene = await openScene({ ...env(), CASSANDRA_CONTACT_POINTS: `127.0.0.1:${path.port}` })
+        path.answer = error
+        await assertWithout()
+        assert.ok(path.answered() > 0)
+        path.answer = undefined
+        await assertBack()
+      } finally {
+        path.answer = undefined
+        await path.close()
+      }
+    })
+  }
 
   it('lost its table gives nothing up: rows wait until it is made again', async () => {
     scene = await openScene(env())

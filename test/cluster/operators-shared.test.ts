@@ -1,10 +1,13 @@
 /** Operators' topics of all nodes at each of them, and a Redis that is away while an observer subscribes (D6). */
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { Redis } from 'ioredis'
 import { OBSERVER_PASSWORD, startTestNode, type TestNode } from '../api/node.ts'
 import { type RedisService, startRedis } from '../services/redis.ts'
 import { type Client, connectClient } from '../world/client.ts'
 import { makeDeployment } from '../world/profile.ts'
+
+const { encode } = createRequire(import.meta.url)('msgpack-lite') as { encode(value: unknown): Buffer }
 
 /** As long as the library of the stock broker takes to give up, and a bit. */
 const AWAY_MS = 12_000
@@ -109,6 +112,39 @@ describe('the observer of a cluster', function () {
         .sort(),
     )
     admin.disconnect()
+  })
+
+  it('is not disturbed by what a stranger publishes on the channel, and no broker ends', async () => {
+    const client = await observe(a)
+    await client.until(() => nodeState(client, 'b').uptimeS !== undefined, 'b', WAIT_MS_MAX)
+    const stranger = new Redis(redis.url)
+    const channel = `${env['REDIS_PREFIX']}ops/node/b`
+    const good = { cmd: 'publish', topic: channel, payload: Buffer.from('{}'), qos: 0, retain: true, dup: false }
+    const sent = [
+      Buffer.from('not msgpack'),
+      Buffer.alloc(0),
+      Buffer.from([0xdd, 0xff, 0xff, 0xff, 0xff]),
+      Buffer.alloc(60_000, 0x91),
+      ...[
+        null,
+        7,
+        {},
+        { id: 'x', msg: null },
+        { id: 'y', msg: { topic: 7 } },
+        { id: 'z', msg: { ...good, payload: null, node: 'c', atMs: Date.now() } },
+        { id: 'p', msg: { ...good, node: 'c', atMs: 'now' } },
+        { id: 'q', msg: { ...good, topic: `${env['REDIS_PREFIX']}ops/#`, node: 'c', atMs: Date.now() } },
+      ].map((each) => encode(each)),
+    ]
+    for (const bytes of sent) assert.equal(await stranger.publish(channel, bytes), 2, 'both nodes get it')
+    stranger.disconnect()
+    const before = nodeState(client, 'b').uptimeS as number
+    await client.until(() => (nodeState(client, 'b').uptimeS ?? 0) > before, 'a later state of b', WAIT_MS_MAX)
+    assert.deepEqual(
+      client.received.filter(({ topic, payload }) => topic.includes('#') || String(payload) === '{}'),
+      [],
+    )
+    assert.equal(client.isClosed, false)
   })
 
   for (const [what, leave, comeBack] of [

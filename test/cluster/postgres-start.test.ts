@@ -1,7 +1,11 @@
 /** What PostgreSQL and its schema have to be at start. */
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { openPostgres } from '../../adapters/postgres/index.ts'
 import { MIGRATIONS } from '../../adapters/postgres/schema.ts'
 import { ConfigFault } from '../../core/config.ts'
+import { startPostgres } from '../services/postgres.ts'
 import { makeSchema, type Schema } from './postgres-scene.ts'
 
 const says = (text: RegExp) => (error: unknown) => error instanceof ConfigFault && text.test(error.message)
@@ -75,4 +79,23 @@ describe('the start on PostgreSQL', () => {
       return true
     })
   })
+})
+
+describe('the start on a PostgreSQL of its own', () => {
+  it('refuses one with fsync off, and one that is a hot standby, and says what to do', async () => {
+    const server = await startPostgres({ isFast: true })
+    const open = (mayForget: boolean) =>
+      openPostgres(server.url, { now: Date.now, onNotice: () => undefined, mayForget })
+    try {
+      await assert.rejects(open(false), says(/^PostgreSQL runs with fsync .* off: .*Switch that on/))
+      await (await open(true)).close()
+      await server.kill()
+      // With this it follows a primary, here one that never sends anything, and is read from meanwhile.
+      writeFileSync(join(server.folder, 'data', 'standby.signal'), '')
+      await server.revive()
+      await assert.rejects(open(true), says(/^PostgreSQL is a standby and takes no writes; let DATABASE_URL name the/))
+    } finally {
+      await server.stop()
+    }
+  }).timeout(60_000)
 })

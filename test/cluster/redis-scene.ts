@@ -82,10 +82,13 @@ export interface OwnRedis {
 }
 
 /**
- * A server of the test's own (REDIS_SERVER: another program than redis-server); `settings` are those of redis.conf, on
+ * A server of the test's own (`program`, REDIS_SERVER: another than redis-server); `settings` are those of redis.conf, on
  * top of what the promise needs.
  */
-export async function startOwnRedis(settings: Record<string, string> = {}): Promise<OwnRedis> {
+export async function startOwnRedis(
+  settings: Record<string, string> = {},
+  program = process.env['REDIS_SERVER'] ?? 'redis-server',
+): Promise<OwnRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'heliograph-redis-'))
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
@@ -97,7 +100,7 @@ export async function startOwnRedis(settings: Record<string, string> = {}): Prom
   const own: OwnRedis = {
     url,
     async start() {
-      child = spawn(process.env['REDIS_SERVER'] ?? 'redis-server', args, { stdio: 'ignore' })
+      child = spawn(program, args, { stdio: 'ignore' })
       await once(child, 'spawn')
       const redis = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
       redis.on('error', () => undefined)

@@ -50,6 +50,9 @@ export function findRedis(places = usualPlaces()): string {
   return found
 }
 
+/** Undefined: it is to be fetched. */
+export const findValkey = (places = usualPlaces()): string | undefined => onPath('valkey-server', places)
+
 /** The folder of initdb and postgres: Debian keeps it off the PATH. The newest version counts. */
 export function findPostgres(places = usualPlaces()): string {
   const versions = foldersIn(places.postgresFolder).toSorted((a, b) => Number(b) - Number(a))
