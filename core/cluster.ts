@@ -151,13 +151,15 @@ export interface LostClaims {
   /** Nodes that were there and are not heard now. */
   nodes(): Promise<string[]>
   /**
-   * One bounded step through all claims: devices that these nodes have. '' begins, and is given behind the last step.
+   * One bounded step through all claims: those of these nodes, by device. '' begins, and is given behind the last step.
    * A device may come twice.
    */
-  devices(
+  claims(
     nodes: readonly string[],
     cursor: string,
-  ): Promise<{ readonly devices: readonly string[]; readonly cursor: string }>
+  ): Promise<{ readonly claims: ReadonlyMap<string, string>; readonly cursor: string }>
+  /** Ends those that are still as they were: rows find nobody there from then on. Idempotent. */
+  release(claims: ReadonlyMap<string, string>): Promise<void>
   /** They are not named again, unless they come back. Idempotent. */
   forget(nodes: readonly string[]): Promise<void>
 }

@@ -39,11 +39,13 @@ export function createHearing(parts: HearingParts): Hearing {
   let gaps = 0
   let isWhole = true
   let timer: NodeJS.Timeout | undefined
+  let forget = (): void => undefined
 
   function begin(): number {
     isWhole = false
     held.clear()
     clearTimeout(timer)
+    forget()
     return ++gaps
   }
 
@@ -52,8 +54,7 @@ export function createHearing(parts: HearingParts): Hearing {
     parts.appendedSeq().then(
       (upTo) => {
         if (isOver()) return
-        watermark.onceReadable(upTo, () => {
-          if (isOver()) return
+        forget = watermark.onceReadable(upTo, () => {
           isWhole = true
           // They read before they are sent anything: this comes before the rows of the same watermark.
           parts.wakeAll()

@@ -41,8 +41,8 @@ interface Parts {
   /** A device has something to read. */
   readonly wake: (device: string) => void
   readonly views: Map<string, View>
-  /** Connections, by device, that may not have read all that was appended before them. */
-  readonly behind: Map<string, number>
+  /** Devices that may not have read all that was appended before they connected, with how to stop waiting for it. */
+  readonly behind: Map<string, { readonly seq: number; forget(): void }>
   /** Devices with something to save. */
   readonly dirty: Set<string>
   /** Read here without being connected here, and when that was last. */
@@ -158,25 +158,31 @@ function settle(parts: Parts, device: string, stamps: readonly number[]): void {
 
 // ---------------------------------------------------------------- reading
 
+/** One for each device, whose connections may come and go meanwhile: for the one that wants most. */
+function waitOn({ watermark, wake, behind }: Parts, device: string, seq: number): void {
+  const earlier = behind.get(device)
+  if (earlier !== undefined && earlier.seq >= seq) return
+  earlier?.forget()
+  const forget = watermark.onceReadable(seq, () => {
+    behind.delete(device)
+    wake(device)
+  })
+  if (seq > watermark.value()) behind.set(device, { seq, forget })
+  else behind.delete(device)
+}
+
 /**
  * What was accepted before a device connects is there when its backlog is read, and caught-up says the truth. While no
  * worker writes rows, what is there is delivered, and the rest follows: who wrote it may have found nobody connected.
  */
-function readable({ watermark, wake, behind }: Parts, device: string, seq: number): Promise<void> {
+function readable(parts: Parts, device: string, seq: number): Promise<void> {
   return new Promise((resolve) => {
-    let isLate = false
     const timer = setTimeout(() => {
-      isLate = true
-      behind.set(device, (behind.get(device) ?? 0) + 1)
+      forget()
+      waitOn(parts, device, seq)
       resolve()
     }, READABLE_WITHIN_MS)
-    watermark.onceReadable(seq, () => {
-      if (isLate) {
-        const others = (behind.get(device) ?? 1) - 1
-        if (others > 0) behind.set(device, others)
-        else behind.delete(device)
-        return wake(device)
-      }
+    const forget = parts.watermark.onceReadable(seq, () => {
       clearTimeout(timer)
       resolve()
     })

@@ -11,8 +11,8 @@ export interface LowWatermark {
   value(): number
   /** It was published, by whomever. */
   hear(watermark: number): void
-  /** Calls back, once, when rows up to `seq` can be read. Bounded by the devices of the node: one each is enough. */
-  onceReadable(seq: number, call: () => void): void
+  /** Calls back, once, when rows up to `seq` can be read. Gives how to forget it: who waits no more must. */
+  onceReadable(seq: number, call: () => void): () => void
   stop(): void
 }
 
@@ -26,11 +26,11 @@ export function createLowWatermark(entries: Pick<EntryLog, 'publish'>): LowWater
   let known = 0
   let heardMs = 0
   let isStopped = false
-  let waiting: { readonly seq: number; readonly call: () => void }[] = []
+  const waiting = new Set<{ readonly seq: number; readonly call: () => void }>()
   let timer: NodeJS.Timeout | undefined
 
   function look(afterMs: number): void {
-    if (timer !== undefined || isStopped || waiting.length === 0) return
+    if (timer !== undefined || isStopped || waiting.size === 0) return
     timer = setTimeout(() => {
       timer = undefined
       if (performance.now() - heardMs < QUIET_MS) return look(QUIET_MS)
@@ -50,21 +50,27 @@ export function createLowWatermark(entries: Pick<EntryLog, 'publish'>): LowWater
       heardMs = performance.now()
       if (watermark <= known) return
       known = watermark
-      const due = waiting.filter(({ seq }) => seq <= known)
-      if (due.length === 0) return
-      waiting = waiting.filter(({ seq }) => seq > known)
-      for (const { call } of due) call()
+      if (waiting.size === 0) return
+      for (const one of [...waiting].filter(({ seq }) => seq <= known)) {
+        // One that was called may have had another forgotten.
+        if (waiting.delete(one)) one.call()
+      }
     },
     onceReadable(seq, call) {
-      if (seq <= known) return call()
-      waiting.push({ seq, call })
+      if (seq <= known) {
+        call()
+        return () => undefined
+      }
+      const one = { seq, call }
+      waiting.add(one)
       look(0)
+      return () => void waiting.delete(one)
     },
     stop() {
       isStopped = true
       clearTimeout(timer)
       clearInterval(regular)
-      waiting = []
+      waiting.clear()
     },
   }
 }

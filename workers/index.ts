@@ -30,6 +30,7 @@ export interface WorkerParts {
 
 interface Parts extends WorkerParts {
   readonly ofPresence: JobQueue
+  readonly ofPush: JobQueue
   /** From one round of retention to the next: in the cluster a round reads what may be on many machines. */
   readonly roundEveryMs: number
 }
@@ -62,8 +63,8 @@ export const queues = {
   },
   presence: {
     rules: { concurrency: 4, attemptsMax: 5, backoffMs: 1_000, waitingMax: 100_000, deadMax: 100 },
-    async run(job, { ports }) {
-      await presence(job, ports)
+    async run(job, { ports, ofPush }) {
+      await presence(job, ports, ofPush)
       return undefined
     },
   },
@@ -95,6 +96,10 @@ export const queues = {
     },
   },
 } as const satisfies Record<string, QueueRow>
+
+type QueueName = keyof typeof queues
+/** What they look at is there in the cluster only. */
+const IN_CLUSTER: ReadonlySet<QueueName> = new Set(['lost', 'full'])
 
 /** A run of the walk is short: steps of a few milliseconds each, for so long. */
 const RETENTION_RUN_MS = 50
@@ -180,25 +185,18 @@ function startTurns(storage: StorageParts, ports: Ports, counter: RowCounter, no
 /** Works on everything there is to work on in this process. Gives how to stop: what is under way ends first. */
 export function startWorkers(given: WorkerParts): () => Promise<void> {
   const { ports, jobs, storage } = given
-  const ofPresence = jobs.queue('presence', queues.presence.rules)
+  const names = (Object.keys(queues) as QueueName[]).filter((name) => storage !== undefined || !IN_CLUSTER.has(name))
+  const open = new Map(names.map((name) => [name, jobs.queue(name, queues[name].rules)] as const))
   const parts: Parts = {
     ...given,
-    ofPresence,
+    ofPresence: open.get('presence') as JobQueue,
+    ofPush: open.get('push') as JobQueue,
     roundEveryMs: storage === undefined ? ROUND_EVERY_MS.embedded : ROUND_EVERY_MS.cluster,
   }
-  const ofPush = jobs.queue('push', queues.push.rules)
-  const notes = createPushNotes(ofPush)
+  const notes = createPushNotes(parts.ofPush)
   given.onAbsent?.(notes.note)
-  const stops = [
-    startQueue('push', ofPush, queues.push, parts),
-    startQueue('presence', ofPresence, queues.presence, parts),
-    startQueue('retention', jobs.queue('retention', queues.retention.rules), queues.retention, parts),
-  ]
-  if (storage !== undefined) {
-    stops.push(startQueue('lost', jobs.queue('lost', queues.lost.rules), queues.lost, parts))
-    stops.push(startQueue('full', jobs.queue('full', queues.full.rules), queues.full, parts))
-    stops.push(startTurns(storage, ports, createRowCounter(storage), notes))
-  }
+  const stops = [...open].map(([name, queue]) => startQueue(name, queue, queues[name], parts))
+  if (storage !== undefined) stops.push(startTurns(storage, ports, createRowCounter(storage), notes))
   return async () => {
     notes.stop()
     await Promise.all(stops.map((stop) => stop()))

@@ -1,7 +1,8 @@
 /**
  * Presence, as far as somebody reads it: when a person's device was here last. Whoever ends a connection notes it; a
  * job of the device, some time later, asks who has it now. Who is back keeps what is known; of who is not, the time is
- * kept, which only grows. A note that is lost costs an old time, until the device leaves again.
+ * kept, which only grows, and it is pushed for what waits: what went to a connection that was dead already woke nobody.
+ * A note that is lost costs an old time, and a push, until the device leaves again.
  */
 import type { Job, JobQueue } from '../core/jobs.ts'
 import type { Clock, LostClaims, Ports } from '../core/ports.ts'
@@ -28,6 +29,7 @@ export function createGoneNotes(queue: JobQueue, now: Clock): NoteGone {
 export async function presence(
   { id: device, data }: Job,
   ports: Pick<Ports, 'claims' | 'accounts' | 'directory'>,
+  ofPush: JobQueue,
 ): Promise<void> {
   const here = await ports.claims.locate([device])
   if (here.has(device)) return
@@ -36,6 +38,7 @@ export async function presence(
   if (account?.kind !== 'person') return
   const { goneMs } = data as { goneMs: number }
   await ports.accounts.seen(device, goneMs - (goneMs % MINUTE_MS))
+  await ofPush.add({ id: device, data: {} })
 }
 
 /** What the look for nodes that died knows from run to run. */
@@ -57,10 +60,12 @@ export async function findLost(at: Lost, lost: LostClaims, queue: JobQueue, now:
     const silent = await lost.nodes()
     return { silent, dead: silent.filter((node) => at.silent.includes(node)), cursor: '' }
   }
-  const { devices, cursor } = await lost.devices(at.dead, at.cursor)
-  for (const device of devices) {
+  const { claims, cursor } = await lost.claims(at.dead, at.cursor)
+  for (const device of claims.keys()) {
     if (!(await queue.add({ id: device, data: { goneMs: now() }, delayMs: WILL_MS }))) return at
   }
+  // Behind their jobs: who dies here leaves them to the next look. Rows of who is gone find nobody from now on.
+  await lost.release(claims)
   if (cursor !== '') return { ...at, cursor }
   await lost.forget(at.dead)
   return LOST_BEGIN

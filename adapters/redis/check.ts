@@ -76,7 +76,7 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
   const info = await redis.info()
   const version = infoOf(info, 'redis_version') ?? '0'
   if (!isAtLeast(version, VERSION_MIN)) throw new Error(`Redis ${version} is too old: 7.0 or later is needed`)
-  if (infoOf(info, 'redis_mode') === 'cluster') {
+  if ((infoOf(info, 'redis_mode') ?? infoOf(info, 'server_mode')) === 'cluster') {
     throw new Error('Redis Cluster is not supported: give REDIS_URL of one server, with replicas if you like')
   }
   if (infoOf(info, 'role') !== 'master') {

@@ -7,7 +7,7 @@ import type { ClaimHolder, Claims, Row, Wakes } from '../../core/ports.ts'
 import { unknownRow } from '../../core/row.ts'
 import type { DisconnectReason } from '../../topics/disconnects.ts'
 import { awayAsFault, type Link, resultsOf } from './connection.ts'
-import { claimsKey, heardNodes, nodeOf } from './lost-claims.ts'
+import { claimsKey, heardNodes, nodeOf, releaseScript } from './lost-claims.ts'
 import { lineChannel, rowChannel } from './node-channel.ts'
 import { ALLOW_WHEN_FULL, callScript, script } from './script.ts'
 import { encodeRows, rowBytes } from './wake-rows.ts'
@@ -26,12 +26,6 @@ local before = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. epoch)
 return { epoch, before or '' }
 `)
-/** KEYS claims. ARGV device, claim. */
-const releaseScript = script(`${ALLOW_WHEN_FULL}
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
-return 0
-`)
-
 interface Held {
   readonly holder: ClaimHolder
   readonly epoch: number

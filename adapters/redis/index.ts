@@ -21,18 +21,18 @@ import type {
 import { unknownRow } from '../../core/row.ts'
 import type { BreakerState } from '../opened.ts'
 import { checkServer } from './check.ts'
-import { createSharedClaims } from './claims.ts'
+import { createSharedClaims, type SharedClaims } from './claims.ts'
 import { createCodes } from './codes.ts'
 import { type ConnectionLimits, connectionLimits, type Link, openLink } from './connection.ts'
 import { createDeadLetters } from './dead-letters.ts'
 import { createDeviceStates } from './device-states.ts'
 import { createEntryLog } from './entry-log.ts'
-import { createIntake, type IntakeLimits, intakeLimits } from './intake.ts'
+import { createIntake, type IntakeLimits, intakeLimits, type Seen } from './intake.ts'
 import { KEY_PREFIX } from './keys.ts'
 import { createLimiter } from './limiter.ts'
 import { createLinks } from './links.ts'
 import { createLostClaims, noteNode } from './lost-claims.ts'
-import { listenToNode, type NodeChannel } from './node-channel.ts'
+import { type Heard, listenToNode, type NodeChannel } from './node-channel.ts'
 import { watchPressure } from './pressure.ts'
 import { createRowCounts } from './row-counts.ts'
 import { createSharedSecrets } from './secrets.ts'
@@ -116,6 +116,30 @@ async function openLinks(
   }
 }
 
+/** What the channel tells, in the words of the core. */
+function heardBy(hears: Hears, seen: Seen, shared: SharedClaims, warn: (text: string) => void): Heard {
+  let isTold = false
+  return {
+    onLines: (text) => shared.take(text),
+    onRows(message) {
+      const rows = decodeRows(message)
+      if (rows !== undefined) hears.onRows(rows)
+      else if (!isTold) warn('a wake could not be read, and inboxes are read instead: is another version running?')
+      isTold ||= rows === undefined
+      return rows !== undefined
+    },
+    onWatermark(watermark) {
+      seen.watermark = Math.max(seen.watermark, watermark)
+      hears.onWatermark(watermark)
+    },
+    onLost: () => hears.onLost(),
+    onGap() {
+      hears.onGap()
+      shared.compare().catch(() => undefined)
+    },
+  }
+}
+
 /** Connects to the server, which must keep the promise; rejects with a sentence that says what to set. */
 export async function openRedis(
   url: string,
@@ -137,18 +161,11 @@ export async function openRedis(
   const seen = { watermark: 0 }
   const pressure = watchPressure(link, prefix)
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
-  const hears = options.hears ?? HEARS_NOTHING
+  const heard = heardBy(options.hears ?? HEARS_NOTHING, seen, shared, warn)
   const channel: NodeChannel = await listenToNode(listening, prefix, node, {
-    onLines: (text) => shared.take(text),
-    onRows: (message) => hears.onRows(decodeRows(message)),
-    onWatermark(watermark) {
-      seen.watermark = Math.max(seen.watermark, watermark)
-      hears.onWatermark(watermark)
-    },
-    onLost: () => hears.onLost(),
+    ...heard,
     onGap() {
-      hears.onGap()
-      shared.compare().catch(() => undefined)
+      heard.onGap()
       noteNode(link, prefix, node).catch(() => undefined)
     },
   })

@@ -18,6 +18,14 @@ const noteScript = script(`${ALLOW_WHEN_FULL}
 return redis.call('SADD', KEYS[1], ARGV[1])
 `)
 
+/** KEYS claims. ARGV device, claim, device, claim … A device that was claimed anew keeps its claim. */
+export const releaseScript = script(`${ALLOW_WHEN_FULL}
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+return 1
+`)
+
 /** A claim is `node:epoch`. */
 export const nodeOf = (claim: string): string => claim.slice(0, claim.lastIndexOf(':'))
 
@@ -41,15 +49,23 @@ export function createLostClaims(link: Link, prefix: string): LostClaims {
     const heard = await heardNodes(link, prefix, all)
     return all.filter((node) => !heard.has(node))
   }
-  async function devices(of: readonly string[], cursor: string) {
+  async function claims(of: readonly string[], cursor: string) {
     const [next, pairs] = await redis.hscan(claimsKey(prefix), cursor || '0', 'COUNT', STEP_CLAIMS)
     const lost = new Set(of)
-    const found = pairs.filter((_, i) => i % 2 === 0 && lost.has(nodeOf(pairs[i + 1] as string)))
-    return { devices: found, cursor: next === '0' ? '' : next }
+    const found = new Map<string, string>()
+    for (let i = 0; i < pairs.length; i += 2) {
+      const [device, claim] = pairs.slice(i, i + 2) as [string, string]
+      if (lost.has(nodeOf(claim))) found.set(device, claim)
+    }
+    return { claims: found, cursor: next === '0' ? '' : next }
+  }
+  async function release(found: ReadonlyMap<string, string>): Promise<void> {
+    if (found.size > 0) await callScript(redis, releaseScript, [claimsKey(prefix)], [...found].flat())
   }
   return {
     nodes: () => awayAsFault(nodes()),
-    devices: (of, cursor) => awayAsFault(devices(of, cursor)),
+    claims: (of, cursor) => awayAsFault(claims(of, cursor)),
+    release: (found) => awayAsFault(release(found)),
     async forget(of) {
       if (of.length > 0) await awayAsFault(redis.srem(nodesKey(prefix), ...of))
     },

@@ -9,6 +9,8 @@ import { watermarkChannel } from './keys.ts'
 
 /** A watermark of this process that is not heard within this time: the listening connection is no good. */
 const HEARD_WITHIN_MS = 2_000
+/** From a message that cannot be read until all inboxes are read for it: others of its kind may follow. */
+const UNREADABLE_MS = 200
 
 export const lineChannel = (prefix: string, node: string): string => `${prefix}node:${node}`
 export const rowChannel = (prefix: string, node: string): string => `${prefix}node:${node}:rows`
@@ -16,8 +18,8 @@ export const rowChannel = (prefix: string, node: string): string => `${prefix}no
 export interface Heard {
   /** Lines for this node. */
   onLines(text: string): void
-  /** Rows for devices of this node. */
-  onRows(message: Buffer): void
+  /** Rows for devices of this node; false when they cannot be read. */
+  onRows(message: Buffer): boolean
   onWatermark(watermark: number): void
   /** From now on something may be missed, until `onGap`: the connection is gone. What is heard meanwhile is not all. */
   onLost(): void
@@ -38,20 +40,41 @@ export async function listenToNode(listening: Link, prefix: string, node: string
   let isStopped = false
   let highest = 0
   let timer: NodeJS.Timeout | undefined
+  let missing: NodeJS.Timeout | undefined
+
+  /** What it told is not known: as if it had not been heard. */
+  function miss(): void {
+    heard.onLost()
+    missing ??= setTimeout(() => {
+      missing = undefined
+      heard.onGap()
+    }, UNREADABLE_MS)
+  }
+  function hearWatermark(watermark: number): void {
+    if (!Number.isSafeInteger(watermark)) return miss()
+    highest = Math.max(highest, watermark)
+    heard.onWatermark(highest)
+  }
+  function forget(): void {
+    clearTimeout(missing)
+    missing = undefined
+  }
 
   redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
     if (isStopped) return
     const name = channel.toString()
-    if (name === rows) heard.onRows(message)
-    else if (name === lines) heard.onLines(message.toString())
-    else {
-      highest = Math.max(highest, Number(message.toString()))
-      heard.onWatermark(highest)
-    }
+    if (name === rows) {
+      if (!heard.onRows(message)) miss()
+    } else if (name === lines) heard.onLines(message.toString())
+    else hearWatermark(Number(message.toString() || Number.NaN))
   })
   const subscribe = async (): Promise<void> => void (await redis.subscribe(lines, rows, watermarks))
   // The driver subscribes again by itself as well, before the check: what comes then comes before `onGap`.
-  redis.on('close', () => isStopped || heard.onLost())
+  redis.on('close', () => {
+    // It is heard again from the next connection on.
+    forget()
+    if (!isStopped) heard.onLost()
+  })
   listening.onUsable(() => {
     subscribe().then(
       () => isStopped || heard.onGap(),
@@ -72,6 +95,7 @@ export async function listenToNode(listening: Link, prefix: string, node: string
     stop() {
       isStopped = true
       clearTimeout(timer)
+      forget()
     },
   }
 }

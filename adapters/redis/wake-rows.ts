@@ -1,12 +1,14 @@
 /**
  * The bytes of rows in a wake. Numbers are little-endian; strings are one length byte and latin1.
  *
- *   per row: device, seq f64, sub u32, kind u8, peer, expires f64, body bytes u32, body
+ *   version u8, then per row: device, seq f64, sub u32, kind u8, peer, expires f64, body bytes u32, body
  *
  * A body that is too long is not carried (`NOT_CARRIED` in place of its length): the inbox is read then.
  */
 import type { Row } from '../../core/ports.ts'
 
+/** Another one is another layout: brokers of two versions run beside each other during an upgrade. */
+const VERSION = 1
 const CARRIED_BYTES_MAX = 16 * 1024
 const NOT_CARRIED = 0xffff_ffff
 const FIXED_BYTES = 1 + 8 + 4 + 1 + 1 + 8 + 4
@@ -18,10 +20,10 @@ export const rowBytes = (row: Row): number => FIXED_BYTES + row.device.length + 
 
 /** Rows as one message. */
 export function encodeRows(rows: readonly Row[]): Buffer {
-  let length = 0
+  let length = 1
   for (const row of rows) length += rowBytes(row)
   const into = Buffer.allocUnsafe(length)
-  let at = 0
+  let at = into.writeUInt8(VERSION)
   for (const row of rows) {
     const bytes = carriedBytes(row)
     at = into.writeUInt8(row.device.length, at)
@@ -39,10 +41,20 @@ export function encodeRows(rows: readonly Row[]): Buffer {
   return into
 }
 
-/** Rows that point into the message. Throws a RangeError when it is cut. */
-export function decodeRows(from: Buffer): Row[] {
+/** Rows that point into the message; undefined when it is cut, or of another version or stranger. */
+export function decodeRows(from: Buffer): Row[] | undefined {
+  if (from[0] !== VERSION) return undefined
+  try {
+    return rowsIn(from)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function rowsIn(from: Buffer): Row[] {
   const rows: Row[] = []
-  let at = 0
+  let at = 1
   const text = (): string => {
     const length = from.readUInt8(at)
     at += 1 + length
@@ -60,7 +72,7 @@ export function decodeRows(from: Buffer): Row[] {
     at += 12
     const isCarried = bytes !== NOT_CARRIED
     const end = isCarried ? at + bytes : at
-    if (end > from.length) throw new RangeError('a wake is cut')
+    if (end > from.length || !Number.isSafeInteger(seq)) throw new RangeError('a wake is cut')
     rows.push({ device, seq, sub, kind, peer, expiresMs, source: isCarried ? from : undefined, start: at, end })
     at = end
   }

@@ -1,5 +1,6 @@
 /** When a device of one's account was here last: from the end of a connection, through the job, to the list. */
 import assert from 'node:assert/strict'
+import { queues } from '../../workers/index.ts'
 import { presence } from '../../workers/presence.ts'
 import { until } from '../data-plane/scene.ts'
 import type { Client } from '../world/client.ts'
@@ -55,8 +56,9 @@ describe('when a device was active last', function () {
 
   it('is left alone by the job of a device that is back', async () => {
     const client = await attend()
-    const { ports } = test.node.server.opened
-    await presence({ id: tablet.device, data: { goneMs: 60_000 } }, ports)
+    const { ports, jobs } = test.node.server.opened
+    const ofPush = jobs.queue('push', queues.push.rules)
+    await presence({ id: tablet.device, data: { goneMs: 60_000 } }, ports, ofPush)
     const seen = async () => {
       const account = await ports.directory.accountOfDevice(tablet.device)
       const person = account && (await ports.accounts.person(account.user))
@@ -65,7 +67,7 @@ describe('when a device was active last', function () {
     assert.equal(await seen(), 0)
     client.destroy()
     await until(async () => (await ports.claims.locate([tablet.device])).size === 0, 'the end of the claim')
-    await presence({ id: tablet.device, data: { goneMs: 60_000 } }, ports)
+    await presence({ id: tablet.device, data: { goneMs: 60_000 } }, ports, ofPush)
     assert.ok(((await seen()) ?? 0) >= 60_000)
   })
 })

@@ -11,7 +11,10 @@ const quiet: Log = { info: () => undefined, warn: () => undefined, error: () => 
 const watermark: LowWatermark = {
   value: () => LAST,
   hear: () => undefined,
-  onceReadable: (_seq, call) => call(),
+  onceReadable(_seq, call) {
+    call()
+    return () => undefined
+  },
   stop: () => undefined,
 }
 const states = {

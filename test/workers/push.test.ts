@@ -60,6 +60,18 @@ describe('push', () => {
     assert.deepEqual(pushes(world), [{ device: 'carol', waiting: 1 }])
   })
 
+  it('comes for what a connection that was dead already was sent, when it ends', async () => {
+    const carol = await world.person('carol')
+    const will = { topic: 'd/carol/gone', payload: Buffer.from('gone'), qos: 1 as const, retain: false }
+    const to = await attend(world, carol, { will, autoAck: false })
+    await send(from, alice, [carol])
+    await to.until(() => messages(to).length === 1, 'the message, not acknowledged')
+    assert.deepEqual(pushes(world), [])
+    to.destroy()
+    await until(() => pushes(world).length > 0, 'a push')
+    assert.deepEqual(pushes(world), [{ device: 'carol', waiting: 1 }])
+  })
+
   it(`counts up to ${PUSH_COUNT_MAX}`, async () => {
     const rows = async (count: number) => {
       for (let i = 0; i < count; i++) await send(from, alice, [bob])
