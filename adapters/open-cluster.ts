@@ -27,11 +27,18 @@ const reveal = (secret: Secret | undefined): string => secret?.reveal() ?? ''
 
 type Close = () => unknown
 
+/** Channels are heard in all databases of a server: names tell the deployments of two apart. */
+function prefixOf({ redisUrl, redisPrefix }: Config): string {
+  const database = Number(new URL(reveal(redisUrl)).pathname.slice(1))
+  return database === 0 ? redisPrefix : `${redisPrefix}db${database}:`
+}
+
 /** The engines, each with how to close it; those that are open when one fails are closed by the caller. */
 async function openEngines(config: Config, now: Clock, log: Log, onFatal: (error: Error) => void, closers: Close[]) {
   const warn = (text: string, facts: object = {}): void => log.warn(facts, text)
   const url = reveal(config.redisUrl)
-  const { shards, redisPrefix: prefix } = config
+  const { shards } = config
+  const prefix = prefixOf(config)
   const heard: { -readonly [name in keyof Hears]: Hears[name] } = {
     onRows: () => undefined,
     onWatermark: () => undefined,

@@ -71,6 +71,13 @@ function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
 }
 
+/** `redis://[user:password@]host[:port][/database]`, or `rediss:` for TLS. */
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, pathname, hostname } = new URL(text)
+  return /^rediss?:$/.test(protocol) && hostname !== '' && /^(\/\d{0,4})?$/.test(pathname)
+}
+
 function check(config: Config): void {
   if ((config.tlsCert === '') !== (config.tlsKey === '')) {
     throw new ConfigFault('TLS_CERT and TLS_KEY go together; set both or none.')
@@ -89,6 +96,9 @@ function check(config: Config): void {
   const set = engines.filter((engine) => engine !== undefined).length
   if (set !== 0 && set !== engines.length) {
     throw new ConfigFault('REDIS_URL, DATABASE_URL and CASSANDRA_CONTACT_POINTS go together; set all of them or none.')
+  }
+  if (config.redisUrl !== undefined && !isRedisUrl(config.redisUrl.reveal())) {
+    throw new ConfigFault('REDIS_URL is not one of Redis; give redis://host:6379, or rediss:// for TLS.')
   }
   if (config.cassandraReplicas !== 1 && config.cassandraReplicas !== 3) {
     throw new ConfigFault(`CASSANDRA_REPLICAS is ${config.cassandraReplicas}; give 1 or 3.`)

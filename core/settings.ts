@@ -264,7 +264,7 @@ export const settingRows = {
     env: 'WORKERS_INLINE',
     type: 'flag',
     fallback: 'yes',
-    about: 'no: this broker takes no turns of the cluster profile; `npm run worker` does.',
+    about: 'no: this broker takes no turns of the cluster profile and works on no queue; `npm run worker` does.',
   },
   nodeName: { env: 'NODE_NAME', type: 'text', fallback: 'one', about: 'Name of this process under ops/node/.' },
 } as const satisfies Record<string, SettingRow>

@@ -6,10 +6,12 @@ const RECONNECT_MS_MIN = 50
 const RECONNECT_MS_MAX = 1_000
 
 export function connectionOf(url: string): ConnectionOptions {
-  const { hostname, port, password, username, protocol } = new URL(url)
+  const { hostname, port, password, username, protocol, pathname } = new URL(url)
   return {
-    host: hostname,
+    // Of an IPv6 address the brackets are the URL's.
+    host: hostname.replace(/^\[(.*)\]$/, '$1'),
     port: port === '' ? 6379 : Number(port),
+    db: Number(pathname.slice(1)),
     ...(password === '' ? {} : { password: decodeURIComponent(password) }),
     ...(username === '' ? {} : { username: decodeURIComponent(username) }),
     ...(protocol === 'rediss:' ? { tls: {} } : {}),

@@ -51,6 +51,15 @@ async function settingsOf(redis: Redis, names: string[]): Promise<(string | unde
   }
 }
 
+/** Rights that are needed late, when nobody looks; without the others nothing starts. */
+async function checkRights(redis: Redis): Promise<void> {
+  try {
+    await redis.pubsub('NUMSUB')
+  } catch (error) {
+    throw new Error('Redis does not say who listens: let this user run PUBSUB NUMSUB', { cause: error })
+  }
+}
+
 async function checkShards(redis: Redis, { prefix, shards }: Demands): Promise<void> {
   const key = shardCountKey(prefix)
   // Written once: a server that is full when we come back to it takes no write, and must be drained.
@@ -91,6 +100,7 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
     throw new Error(`Redis ${version} ${what}: run 7.2 or later, or Valkey, or set REDIS_REPLICAS_MIN=0`)
   }
   await checkSettings(redis)
+  await checkRights(redis)
   await checkClock(redis, now)
   await makeTailWhole(redis, info)
   await checkShards(redis, demands)

@@ -58,7 +58,8 @@ export async function awayAsFault<T>(work: Promise<T>): Promise<T> {
     return await work
   } catch (error) {
     const { message } = error as Error
-    throw AWAY.test(message) ? new StoreDownFault('redis', `Redis does not answer: ${message}`) : error
+    const what = message.startsWith('NOPERM') ? 'Redis does not let this user do what it must' : 'Redis does not answer'
+    throw AWAY.test(message) ? new StoreDownFault('redis', `${what}: ${message}`) : error
   }
 }
 

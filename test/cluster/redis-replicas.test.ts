@@ -3,6 +3,7 @@
  * wait for it. Also that the intake, as it is on Redis, is the same on Valkey.
  */
 import assert from 'node:assert/strict'
+import { openRedis } from '../../adapters/redis/index.ts'
 import { readConfig } from '../../core/config.ts'
 import type { Envelope } from '../../core/envelope.ts'
 import { DEDUPE_RECORD, VERDICT_AGAIN, VERDICT_NEW } from '../../core/envelope.ts'
@@ -106,9 +107,27 @@ describe('a Valkey with a replica', function () {
       }
       await scene.sender.until(() => pubacks() === pubacksBefore + 5, 'all PUBACKs', 20_000)
       await scene.send(1)
-      await scene.receiver.until(() => arrived().includes(9), 'the one behind them', 20_000)
-      assert.deepEqual(arrived(), [1, 2, 3, 4, 5, 6, 7, 8, 9])
+      await scene.receiver.until(() => arrived().includes(10), 'the one behind them', 20_000)
+      assert.deepEqual(arrived(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     })
+  })
+})
+
+describe('a Valkey Cluster', () => {
+  it('is refused as a Redis Cluster is, also when one server has all of it', async () => {
+    const own = await startOwnRedis({ 'cluster-enabled': 'yes' }, await valkeyServer())
+    try {
+      const redis = await connectPlain(own.url)
+      await redis.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
+      await until(async () => String(await redis.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), 'the slots')
+      redis.disconnect()
+      await assert.rejects(
+        openRedis(own.url, Date.now, () => undefined),
+        /Redis Cluster is not supported/,
+      )
+    } finally {
+      await own.stop()
+    }
   })
 })
 

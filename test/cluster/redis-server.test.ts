@@ -61,6 +61,15 @@ describe('a Redis of a cluster', () => {
       })
     }
 
+    it('is refused when its user may not ask who listens, and the refusal says what to allow', async () => {
+      await scene.redis.acl('SETUSER', 'narrow', 'on', '>secret', '~*', '&*', '+@all', '-pubsub|numsub')
+      const url = own.url.replace('//', '//narrow:secret@')
+      await assert.rejects(
+        openRedis(url, Date.now, () => undefined),
+        /let this user run PUBSUB NUMSUB/,
+      )
+    })
+
     it('is refused with another number of shards than it was begun with', async () => {
       await scene.node({ intake: { shards: 4 } })
       await assert.rejects(scene.node({ intake: { shards: 8 } }), /begun with 4 shards, .*: set 4/)

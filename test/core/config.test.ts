@@ -5,6 +5,8 @@ import { limits } from '../../topics/limits.ts'
 
 const SECRET = 'correct horse battery'
 
+const CLUSTER = { DATABASE_URL: 'postgres://127.0.0.1/x', CASSANDRA_CONTACT_POINTS: '127.0.0.1' }
+
 describe('settings', () => {
   it('have a default each, taken from the limits where there is one', () => {
     const config = readConfig({})
@@ -64,6 +66,12 @@ describe('settings', () => {
       /PUBLIC_URL is "chat.example.org"; give one like/,
     ],
     ['a public URL of another protocol', { PUBLIC_URL: 'wss://chat.example.org' }, /PUBLIC_URL is "wss:/],
+    [
+      'another database where Redis should be',
+      { ...CLUSTER, REDIS_URL: 'http://127.0.0.1:6379' },
+      /REDIS_URL is not one/,
+    ],
+    ['a name for a database of Redis', { ...CLUSTER, REDIS_URL: 'redis://127.0.0.1/main' }, /REDIS_URL is not one/],
     ['a provider of text messages, which nobody would ask', { SMS_PROVIDER: 'x' }, /SMS_PROVIDER is not a setting/],
     ['a limit of codes that there is not', { CODES_PER_DAY_MAX: '1' }, /CODES_PER_DAY_MAX is not a setting/],
   ]
