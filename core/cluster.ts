@@ -190,6 +190,9 @@ export interface DeadLetters {
   remove(id: string): Promise<boolean>
 }
 
+/** A turn that finds nothing more looks on for so long: under load the next entry is on its way. */
+export const TURN_IDLE_MS = 50
+
 /** Which worker works on which shard (D2). Nothing rests on it: two may have the same turn, and do the same. */
 export interface Turns {
   /** The turn of a worker that is silent for so long has been given to another. */

@@ -3,10 +3,11 @@
  * done soon after. Under load turns are under way all the time, and hardly anything is asked.
  */
 import type { LowWatermark } from './low-watermark.ts'
+import { TURN_IDLE_MS } from './cluster.ts'
 import type { Turns } from './ports.ts'
 
-/** A turn looks on for longer than this when it finds nothing more. */
-const IDLE_MS = 30
+/** A turn is under way still: it looks on for longer than this. */
+const IDLE_MS = 0.6 * TURN_IDLE_MS
 /** What is not done by then has no turn. */
 const LATE_MS = 60
 

@@ -4,6 +4,7 @@
  * of a turn. An entry that fails again and again is taken envelope by envelope, and what cannot be applied goes to the
  * dead letters with its reason.
  */
+import { TURN_IDLE_MS } from '../core/cluster.ts'
 import { type Envelope, IntakeFault, type Target } from '../core/envelope.ts'
 import { rowBytesMax, rowKind, writeRow } from '../core/plan.ts'
 import {
@@ -29,13 +30,13 @@ export interface StoragePorts {
 
 const ENTRIES_PER_STEP = 64
 const TURN_MS_MAX = 2_000
-/** An empty shard is looked at so often more before its turn ends: under load the next entry is on its way. */
-const TICKS_WHEN_EMPTY = 5
 /**
  * Steps begin at multiples of this time: those of all shards at once, so that what they ask of the stores travels
  * together, and what was appended meanwhile is taken together. A full step is followed by the next at once.
  */
 const TICK_MS = 10
+/** An empty shard is looked at so often before its turn ends. */
+const TICKS_WHEN_EMPTY = TURN_IDLE_MS / TICK_MS
 /** From this attempt on an entry is taken envelope by envelope. */
 const ATTEMPT_APART = 3
 
