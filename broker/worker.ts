@@ -11,7 +11,8 @@ import { createLog, type ProcessLog } from './log.ts'
 
 const HELP = `Usage: npm run worker [-- --help]
 
-Takes turns and works on the queues of the cluster profile: REDIS_URL, DATABASE_URL and CASSANDRA_CONTACT_POINTS are those of the brokers.
+Takes turns and works on the queues of the cluster profile. REDIS_URL, DATABASE_URL and CASSANDRA_CONTACT_POINTS
+are those of the brokers.
 Ends with SIGTERM or SIGINT, when what it works on is finished or handed back.
 Exit codes: 0 stopped in order, 1 could not start, 2 a wrong setting or option, 70 a bug.
 `

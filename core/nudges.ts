@@ -2,8 +2,9 @@
  * When a shard's turn is asked for (D1): at once where none may be under way, and again when what was appended is not
  * done soon after. Under load turns are under way all the time, and hardly anything is asked.
  */
-import type { LowWatermark } from './low-watermark.ts'
+
 import { TURN_IDLE_MS } from './cluster.ts'
+import type { LowWatermark } from './low-watermark.ts'
 import type { Turns } from './ports.ts'
 
 /** A turn is under way still: it looks on for longer than this. */
