@@ -36,6 +36,7 @@ export async function startHttp(
     storeFacts: () => opened.storeFacts(),
     refusal: () => opened.ports.intake.refusal(),
     breakers: () => opened.breakers?.() ?? {},
+    backlogs: () => opened.backlogs?.() ?? [],
     loopDelay,
   })
   let port = config.httpPort

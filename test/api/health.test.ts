@@ -73,6 +73,15 @@ describe('the health of a node', () => {
     assert.deepEqual(explained.sort(), exported.sort())
   })
 
+  it('says nothing of a way that only the cluster has', async () => {
+    const samples = samplesOf(await (await fetch(`${test.url}/metrics`)).text())
+    const ofTheWay = /watermark|shard_backlog|held_rows|devices_behind|hearing_gaps/
+    assert.deepEqual(
+      [...samples.keys()].filter((name) => ofTheWay.test(name)),
+      [],
+    )
+  })
+
   it('names no device and no user', async () => {
     const page = await (await fetch(`${test.url}/metrics`)).text()
     assert.doesNotMatch(page, /\bh[12]\b|nobody/)
