@@ -147,7 +147,7 @@ export async function openRedis(
       seen.watermark = Math.max(seen.watermark, watermark)
       hears.onWatermark(watermark)
     },
-    onLost: () => hears.onLost(),
+    ...{ onLost: () => hears.onLost(), warn },
     onGap() {
       hears.onGap()
       shared.compare().catch(() => undefined)

@@ -23,6 +23,8 @@ export interface Heard {
   onLost(): void
   /** Something may have been missed, and everything from now on is heard. */
   onGap(): void
+  /** For the log: the connection was lost, and why. */
+  warn(text: string): void
 }
 
 export interface NodeChannel {
@@ -38,6 +40,18 @@ export async function listenToNode(listening: Link, prefix: string, node: string
   let isStopped = false
   let highest = 0
   let timer: NodeJS.Timeout | undefined
+  /** Of this loss: each reason is told once, however often the connection is tried. */
+  const said = new Set<string>()
+
+  function say(reason: string): void {
+    if (said.has(reason) || isStopped) return
+    said.add(reason)
+    heard.warn(`the connection on which this node hears of rows is lost, and made again: ${reason}`)
+  }
+  function reconnect(reason: string): void {
+    say(reason)
+    listening.reconnect()
+  }
 
   redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
     if (isStopped) return
@@ -51,12 +65,20 @@ export async function listenToNode(listening: Link, prefix: string, node: string
   })
   const subscribe = async (): Promise<void> => void (await redis.subscribe(lines, rows, watermarks))
   // The driver subscribes again by itself as well, before the check: what comes then comes before `onGap`.
-  redis.on('close', () => isStopped || heard.onLost())
+  redis.on('close', () => {
+    if (isStopped) return
+    // Of one that was given up here the reason is told.
+    if (said.size === 0) say('it was closed')
+    heard.onLost()
+  })
   listening.onUsable(() => {
     subscribe().then(
-      () => isStopped || heard.onGap(),
+      () => {
+        said.clear()
+        if (!isStopped) heard.onGap()
+      },
       // Not subscribed is not heard: the connection is made again.
-      () => listening.reconnect(),
+      (error: Error) => reconnect(`SUBSCRIBE failed (${error.message})`),
     )
   })
   await subscribe()
@@ -65,7 +87,8 @@ export async function listenToNode(listening: Link, prefix: string, node: string
       if (watermark <= highest || timer !== undefined || isStopped) return
       timer = setTimeout(() => {
         timer = undefined
-        if (watermark > highest && !isStopped) listening.reconnect()
+        if (watermark <= highest || isStopped) return
+        reconnect(`a watermark was not heard within ${HEARD_WITHIN_MS / 1_000} s`)
       }, HEARD_WITHIN_MS)
       timer.unref()
     },

@@ -7,6 +7,7 @@ import { unknownRow } from '../../core/row.ts'
 import { seqFromMs } from '../../topics/ids.ts'
 import { type CassandraService, startCassandra } from '../services/cassandra.ts'
 import { openScene, type Scene, until } from './degrade-scene.ts'
+import { connectPlain, redisUrl } from './redis-scene.ts'
 
 const AGE = 'heliograph_watermark_age_seconds'
 const HELD = 'heliograph_held_rows'
@@ -64,6 +65,15 @@ describe('the metrics of the way from PUBACK to delivery', function () {
     await scene.allArrived()
     await until(async () => (await all()).join() === '0,0,0', 'nothing waits any more')
     await until(async () => (await scene.metric(AGE)) < 3, 'the watermark follows the clock again')
+  })
+
+  it('count how often the node did not hear', async () => {
     assert.equal(await scene.metric(GAPS), 0)
+    const redis = await connectPlain(redisUrl())
+    await redis.client('KILL', 'TYPE', 'PUBSUB')
+    redis.disconnect()
+    await until(async () => (await scene.metric(GAPS)) === 1, 'a gap')
+    await scene.send(1)
+    await scene.allArrived()
   })
 })
