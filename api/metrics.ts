@@ -22,6 +22,8 @@ export interface Sources {
   breakers?(): Readonly<Record<string, 'closed' | 'open' | 'half-open'>>
   /** Entries that are not done, by shard, where workers apply them. */
   backlogs?(): readonly number[]
+  /** Jobs that failed for good, by queue. */
+  deadJobs?(): Readonly<Record<string, number>>
   /** Why the intake refuses, a name of the error catalogue. */
   refusal(): string | undefined
   loopDelay(): LoopDelay
@@ -95,6 +97,15 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   count('jobs_refused', 'Jobs that were not added because their queue was full', 'jobsRefused')
   count('jobs_failed', 'Failed attempts at jobs in this process', 'jobsFailed')
   gauge(registry, 'heliograph_dead_letters', 'Accepted and not applied, kept', () => fact('deadLetters'))
+  const deadJobs: Gauge = new Gauge({
+    name: 'heliograph_dead_jobs',
+    help: 'Jobs that failed for good and are kept with their reason',
+    labelNames: ['queue'],
+    registers: [registry],
+    collect() {
+      for (const [queue, jobs] of Object.entries(sources.deadJobs?.() ?? {})) deadJobs.set({ queue }, jobs)
+    },
+  })
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',
