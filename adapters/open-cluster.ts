@@ -11,6 +11,7 @@ import { createLowWatermark } from '../core/low-watermark.ts'
 import { createNudges } from '../core/nudges.ts'
 import type { Clock, Intake, Log } from '../core/ports.ts'
 import { unknownRow } from '../core/row.ts'
+import { seqToUnixMs } from '../topics/ids.ts'
 import { createJobs } from './bullmq/jobs.ts'
 import { openTurns } from './bullmq/turns.ts'
 import { openCassandra } from './cassandra/index.ts'
@@ -107,7 +108,8 @@ function openedOf(
   })
   closers.push(() => view.stop())
   const { claims, wakes, entries, deadLetters, wakeAll, appendedSeq } = redis
-  const hearing = createHearing({ held: createHeldRows(), watermark, claims, view, wakeAll, appendedSeq })
+  const held = createHeldRows()
+  const hearing = createHearing({ held, watermark, claims, view, wakeAll, appendedSeq })
   closers.push(() => hearing.stop())
   Object.assign(heard, hearing)
   const nudges = createNudges(queue.turns, watermark)
@@ -121,6 +123,12 @@ function openedOf(
         batch.reduce((highest, { seq }) => Math.max(highest, seq), 0),
       )
     },
+  }
+  const startedMs = now()
+  /** How far what may be read is behind the clock; before a watermark is heard, since the start. */
+  function ageS(): number {
+    const atMs = watermark.value() === 0 ? startedMs : seqToUnixMs(watermark.value())
+    return Math.max(0, now() - atMs) / 1_000
   }
   const { codes, links, limiter, counts, lost } = redis
   const { accounts, keys, directory } = database
@@ -138,7 +146,12 @@ function openedOf(
     operatorTopics: engines.operatorTopics,
     shareSecret: redis.shareSecret,
     pendingMarks: [],
-    storeFacts: () => ({ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() }),
+    storeFacts: () => ({
+      ...{ ...redis.facts(), ...database.facts(), nudges: queue.nudges(), ...jobs.facts() },
+      watermarkAgeS: ageS(),
+      ...{ heldRows: held.count(), devicesBehind: view.devicesBehind(), hearingLosses: hearing.losses() },
+    }),
+    backlogs: redis.backlogs,
     breakers,
     missing: () => missingOf(breakers(), { redis: !redis.isUsable(), cassandra: cassandra.down() !== undefined }),
     promise: () => `${redis.promise}; ${cassandra.promise()}; ${database.promise}`,

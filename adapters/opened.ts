@@ -58,6 +58,8 @@ export interface Opened {
   breakers?(): Readonly<Record<string, BreakerState>>
   /** What the store says of itself, for operators. */
   storeFacts(): Record<string, number | string>
+  /** Where workers read a log: entries of it that are not done, by shard. */
+  backlogs?(): readonly number[]
   /** What PUBACK rests on, in a sentence; of a store that was not reached yet it says so. */
   promise(): string
   close(): Promise<void>

@@ -20,6 +20,10 @@ export interface Sources {
   storeFacts(): Readonly<Record<string, number | string>>
   /** States of circuit breakers, by store. */
   breakers?(): Readonly<Record<string, 'closed' | 'open' | 'half-open'>>
+  /** Entries that are not done, by shard, where workers apply them. */
+  backlogs?(): readonly number[]
+  /** Jobs that failed for good, by queue. */
+  deadJobs?(): Readonly<Record<string, number>>
   /** Why the intake refuses, a name of the error catalogue. */
   refusal(): string | undefined
   loopDelay(): LoopDelay
@@ -93,6 +97,15 @@ function storeMetrics(registry: Registry, sources: Sources): void {
   count('jobs_refused', 'Jobs that were not added because their queue was full', 'jobsRefused')
   count('jobs_failed', 'Failed attempts at jobs in this process', 'jobsFailed')
   gauge(registry, 'heliograph_dead_letters', 'Accepted and not applied, kept', () => fact('deadLetters'))
+  const deadJobs: Gauge = new Gauge({
+    name: 'heliograph_dead_jobs',
+    help: 'Jobs that failed for good and are kept with their reason',
+    labelNames: ['queue'],
+    registers: [registry],
+    collect() {
+      for (const [queue, jobs] of Object.entries(sources.deadJobs?.() ?? {})) deadJobs.set({ queue }, jobs)
+    },
+  })
   const refusing: Gauge = new Gauge({
     name: 'heliograph_intake_refusing',
     help: '1 while the intake refuses new work; the label says why',
@@ -102,6 +115,45 @@ function storeMetrics(registry: Registry, sources: Sources): void {
       refusing.reset()
       const code = sources.refusal()
       refusing.set({ code: code ?? 'none' }, code === undefined ? 0 : 1)
+    },
+  })
+}
+
+/** The way from PUBACK to delivery, where it leads over several processes. Elsewhere there are no numbers of it. */
+function wayMetrics(registry: Registry, sources: Sources): void {
+  function way(name: string, help: string, of: string): void {
+    const collected: Gauge = new Gauge({
+      name: `heliograph_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        const fact = sources.storeFacts()[of]
+        if (fact === undefined) collected.remove()
+        else collected.set(Number(fact))
+      },
+    })
+  }
+  way('watermark_age_seconds', 'How far what may be read is behind the clock', 'watermarkAgeS')
+  way('held_rows', 'Rows that wait here for the watermark', 'heldRows')
+  way('devices_behind', 'Devices that connected before all that waited for them was readable', 'devicesBehind')
+  const gaps: Counter = new Counter({
+    name: 'heliograph_hearing_gaps_total',
+    help: 'Times that the connection was lost on which this process hears of rows',
+    registers: [registry],
+    collect() {
+      const fact = sources.storeFacts()['hearingLosses']
+      gaps.reset()
+      if (fact === undefined) gaps.remove()
+      else gaps.inc(Number(fact))
+    },
+  })
+  const backlogs: Gauge = new Gauge({
+    name: 'heliograph_shard_backlog',
+    help: 'Entries that are not applied yet',
+    labelNames: ['shard'],
+    registers: [registry],
+    collect() {
+      for (const [shard, count] of (sources.backlogs?.() ?? []).entries()) backlogs.set({ shard }, count)
     },
   })
 }
@@ -150,6 +202,7 @@ export function createRegistry(sources: Sources): Registry {
   const registry = new Registry()
   trafficMetrics(registry, sources.metrics)
   storeMetrics(registry, sources)
+  wayMetrics(registry, sources)
   breakerMetrics(registry, sources)
   processMetrics(registry, sources)
   return registry

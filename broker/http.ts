@@ -36,6 +36,8 @@ export async function startHttp(
     storeFacts: () => opened.storeFacts(),
     refusal: () => opened.ports.intake.refusal(),
     breakers: () => opened.breakers?.() ?? {},
+    deadJobs: () => opened.jobs.dead(),
+    backlogs: () => opened.backlogs?.() ?? [],
     loopDelay,
   })
   let port = config.httpPort

@@ -19,6 +19,8 @@ export interface Hearing {
   onLost(): void
   /** Everything from now on is heard. */
   onGap(): void
+  /** How often it was lost until now. */
+  losses(): number
   stop(): void
 }
 
@@ -38,6 +40,8 @@ export function createHearing(parts: HearingParts): Hearing {
   /** Counts what ends the hearing: an answer that belongs to an earlier gap is no answer. */
   let gaps = 0
   let isWhole = true
+  let isConnected = true
+  let losses = 0
   let timer: NodeJS.Timeout | undefined
   let forget = (): void => undefined
 
@@ -79,12 +83,19 @@ export function createHearing(parts: HearingParts): Hearing {
       watermark.hear(upTo)
       for (const row of held.take(upTo)) send(row)
     },
-    onLost: () => void begin(),
+    onLost() {
+      // It is said again at each try to connect that fails.
+      if (isConnected) losses++
+      isConnected = false
+      begin()
+    },
     onGap() {
+      isConnected = true
       const gap = begin()
       parts.wakeAll()
       catchUp(gap)
     },
+    losses: () => losses,
     stop() {
       begin()
     },

@@ -15,6 +15,8 @@ export interface HeldRows {
   hold(row: Row): void
   /** Rows at or below the watermark, in order. Rows without bytes stand for a device whose inbox is to be read. */
   take(upTo: number): Row[]
+  /** Rows that wait, and devices whose rows did not fit. */
+  count(): number
   clear(): void
 }
 
@@ -67,6 +69,7 @@ export function createHeldRows(limits: HeldLimits = heldLimits): HeldRows {
       }
       return due.sort(byPosition)
     },
+    count: () => rows.length + late.size,
     clear() {
       rows = []
       bytes = 0

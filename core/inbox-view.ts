@@ -58,6 +58,8 @@ export interface InboxView {
    * without reading what is below.
    */
   isBehind(device: string): boolean
+  /** How many devices are. */
+  devicesBehind(): number
   /** A row was sent to its device without being read here. */
   sent(row: Row): void
   /** Saves what was acknowledged until now, as far as the stores answer and marks are appended. */
@@ -283,6 +285,7 @@ export function createInboxView(
   return {
     inbox,
     isBehind: (device) => parts.behind.has(device),
+    devicesBehind: () => parts.behind.size,
     sent(row) {
       const track = parts.views.get(row.device)?.track
       // All below it was read or sent: `isBehind` says when not.

@@ -60,5 +60,7 @@ export interface Jobs {
   /** The same name has the same rules in every process. */
   queue(name: string, rules: QueueRules): JobQueue
   facts(): JobFacts
+  /** Dead jobs by queue, of the queues that were asked for here; some seconds old at most while the store answers. */
+  dead(): Readonly<Record<string, number>>
   close(): Promise<void>
 }

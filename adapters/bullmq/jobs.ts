@@ -13,6 +13,7 @@ const STALLED_EVERY_MS = 5_000
 const COUNTED_FOR_MS = 1_000
 /** A worker that waits for jobs looks again after so many seconds. */
 const DRAIN_DELAY_S = 5
+const LOOK_AT_DEAD_EVERY_MS = 5_000
 
 type Data = Pick<Job, 'id' | 'data'>
 
@@ -74,9 +75,32 @@ function startWorker(
   return () => worker.close()
 }
 
+/** Dead jobs by queue. A queue that is not answered is asked again at the next look, and not beside it. */
+function countDead(queues: readonly Queue[]) {
+  const dead: Record<string, number> = {}
+  const asked = new Set<Queue>()
+  async function look(queue: Queue): Promise<void> {
+    if (asked.has(queue)) return
+    asked.add(queue)
+    try {
+      dead[queue.name] = await queue.getFailedCount()
+    } catch {
+      // What was counted last stands.
+    } finally {
+      asked.delete(queue)
+    }
+  }
+  const timer = setInterval(() => {
+    for (const queue of queues) void look(queue)
+  }, LOOK_AT_DEAD_EVERY_MS)
+  timer.unref()
+  return { read: () => ({ ...dead }), stop: () => clearInterval(timer) }
+}
+
 export function createJobs(settings: Settings): Jobs {
   const counts: Counts = { jobsAdded: 0, jobsRefused: 0, jobsFailed: 0 }
   const queues: Queue[] = []
+  const dead = countDead(queues)
 
   function createQueue(name: string, rules: QueueRules): JobQueue {
     const queue = new Queue<Data>(name, { connection: connectionOf(settings.url), prefix: `${settings.prefix}bull` })
@@ -119,7 +143,9 @@ export function createJobs(settings: Settings): Jobs {
   return {
     queue: createQueue,
     facts: () => ({ ...counts }),
+    dead: dead.read,
     async close() {
+      dead.stop()
       await Promise.all(queues.map((queue) => queue.close()))
     },
   }

@@ -120,6 +120,7 @@ export function createJobs(): Jobs {
       return createQueue(counts, state)
     },
     facts: () => ({ ...counts }),
+    dead: () => Object.fromEntries([...states].map(([name, { dead }]) => [name, dead.length])),
     async close() {
       for (const { timers } of states.values()) for (const timer of timers.values()) clearTimeout(timer)
     },

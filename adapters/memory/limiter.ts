@@ -24,8 +24,10 @@ export function createLimiter(now: Clock, bucketsMax: number): Limiter {
   return {
     async take(name, key, burst, everyMs, count = 1) {
       const bucket = `${name} ${key}`
-      const full = Math.max(fullAt.get(bucket) ?? 0, now()) + count * everyMs
-      const waitMs = full - now() - burst * everyMs
+      // Once: a clock that steps back in between would refuse a bucket that is full.
+      const atMs = now()
+      const full = Math.max(fullAt.get(bucket) ?? 0, atMs) + count * everyMs
+      const waitMs = full - atMs - burst * everyMs
       if (waitMs > 0) return Math.ceil(waitMs)
       fullAt.delete(bucket)
       forget()

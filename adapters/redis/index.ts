@@ -86,6 +86,8 @@ export interface OpenedRedis {
   /** The deployment's value of this name: `own`, where there was none. */
   shareSecret(name: string, own: string): Promise<string>
   facts(): Record<string, number | string>
+  /** Entries that are not done, by shard, a second ago at most while the server answers. */
+  backlogs(): readonly number[]
   close(): void
 }
 
@@ -137,6 +139,7 @@ function heardBy(hears: Hears, seen: Seen, shared: SharedClaims, warn: (text: st
       hears.onGap()
       shared.compare().catch(() => undefined)
     },
+    warn,
   }
 }
 
@@ -159,7 +162,7 @@ export async function openRedis(
   const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn, `${prefix}beat:${node}`)
   const shared = createSharedClaims(link, prefix, node)
   const seen = { watermark: 0 }
-  const pressure = watchPressure(link, prefix)
+  const pressure = watchPressure(link, prefix, of.shards)
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
   const heard = heardBy(options.hears ?? HEARS_NOTHING, seen, shared, warn)
   const channel: NodeChannel = await listenToNode(listening, prefix, node, {
@@ -187,8 +190,7 @@ export async function openRedis(
       for (const device of [...shared.devices()]) shared.claims.wake(device, unknownRow(device))
     },
     appendedSeq: () => entries.appendedSeq(),
-    promise,
-    breaker: link.breaker,
+    ...{ promise, breaker: link.breaker, backlogs: pressure.backlogs },
     isUsable: () => link.isUsable() && ofIntake.isUsable(),
     counts: createRowCounts(link, prefix, pressure),
     shareSecret: createSharedSecrets(link, prefix),

@@ -25,12 +25,47 @@ export interface Heard {
   onLost(): void
   /** Something may have been missed, and everything from now on is heard. */
   onGap(): void
+  /** For the log: the connection was lost, and why. */
+  warn(text: string): void
 }
 
 export interface NodeChannel {
   /** This process has published it: it must be heard. */
   published(watermark: number): void
   stop(): void
+}
+
+/** Messages that cannot be read: what they told is not known, as if they had not been heard. */
+function createMisses(heard: Heard) {
+  let timer: NodeJS.Timeout | undefined
+  return {
+    note(): void {
+      heard.onLost()
+      timer ??= setTimeout(() => {
+        timer = undefined
+        heard.onGap()
+      }, UNREADABLE_MS)
+    },
+    /** The connection is gone: all is heard again from the next one on. */
+    forget(): void {
+      clearTimeout(timer)
+      timer = undefined
+    },
+  }
+}
+
+/** Of a loss each reason is told once, however often the connection is tried. */
+function createLosses({ warn }: Heard) {
+  const said = new Set<string>()
+  return {
+    say(reason: string): void {
+      if (said.has(reason)) return
+      said.add(reason)
+      warn(`the connection on which this node hears of rows is lost, and made again: ${reason}`)
+    },
+    isTold: () => said.size > 0,
+    end: () => said.clear(),
+  }
 }
 
 /** Hears until stopped. `listening` is a connection for this alone; it is subscribed when this resolves. */
@@ -40,46 +75,43 @@ export async function listenToNode(listening: Link, prefix: string, node: string
   let isStopped = false
   let highest = 0
   let timer: NodeJS.Timeout | undefined
-  let missing: NodeJS.Timeout | undefined
-
-  /** What it told is not known: as if it had not been heard. */
-  function miss(): void {
-    heard.onLost()
-    missing ??= setTimeout(() => {
-      missing = undefined
-      heard.onGap()
-    }, UNREADABLE_MS)
+  const misses = createMisses(heard)
+  const losses = createLosses(heard)
+  function reconnect(reason: string): void {
+    losses.say(reason)
+    listening.reconnect()
   }
   function hearWatermark(watermark: number): void {
-    if (!Number.isSafeInteger(watermark)) return miss()
+    if (!Number.isSafeInteger(watermark)) return misses.note()
     highest = Math.max(highest, watermark)
     heard.onWatermark(highest)
-  }
-  function forget(): void {
-    clearTimeout(missing)
-    missing = undefined
   }
 
   redis.on('messageBuffer', (channel: Buffer, message: Buffer) => {
     if (isStopped) return
     const name = channel.toString()
     if (name === rows) {
-      if (!heard.onRows(message)) miss()
+      if (!heard.onRows(message)) misses.note()
     } else if (name === lines) heard.onLines(message.toString())
     else hearWatermark(Number(message.toString() || Number.NaN))
   })
   const subscribe = async (): Promise<void> => void (await redis.subscribe(lines, rows, watermarks))
   // The driver subscribes again by itself as well, before the check: what comes then comes before `onGap`.
   redis.on('close', () => {
-    // It is heard again from the next connection on.
-    forget()
-    if (!isStopped) heard.onLost()
+    misses.forget()
+    if (isStopped) return
+    // Of one that was given up here the reason is told.
+    if (!losses.isTold()) losses.say('it was closed')
+    heard.onLost()
   })
   listening.onUsable(() => {
     subscribe().then(
-      () => isStopped || heard.onGap(),
+      () => {
+        losses.end()
+        if (!isStopped) heard.onGap()
+      },
       // Not subscribed is not heard: the connection is made again.
-      () => listening.reconnect(),
+      (error: Error) => isStopped || reconnect(`SUBSCRIBE failed (${error.message})`),
     )
   })
   await subscribe()
@@ -88,14 +120,15 @@ export async function listenToNode(listening: Link, prefix: string, node: string
       if (watermark <= highest || timer !== undefined || isStopped) return
       timer = setTimeout(() => {
         timer = undefined
-        if (watermark > highest && !isStopped) listening.reconnect()
+        if (watermark <= highest || isStopped) return
+        reconnect(`a watermark was not heard within ${HEARD_WITHIN_MS / 1_000} s`)
       }, HEARD_WITHIN_MS)
       timer.unref()
     },
     stop() {
       isStopped = true
       clearTimeout(timer)
-      forget()
+      misses.forget()
     },
   }
 }

@@ -1,10 +1,11 @@
 /**
- * What makes the intake refuse before the server does: how full its memory is, and which inboxes are; and how many
- * dead letters there are, for operators. Looked at in a fixed interval; what arrives in between is the overshoot (B6).
+ * What makes the intake refuse before the server does: how full its memory is, and which inboxes are; and for operators
+ * how many dead letters there are, and entries that are not done. Looked at in a fixed interval; what arrives in
+ * between is the overshoot (B6).
  */
 
 import { type Link, resultsOf } from './connection.ts'
-import { deadKeys, fullKeys } from './keys.ts'
+import { deadKeys, fullKeys, shardKeys } from './keys.ts'
 
 /** Beyond this share of maxmemory new work is refused: the rest is for answers, cursors and queues that drain it. */
 const MEMORY_SHARE_MAX = 0.7
@@ -17,6 +18,8 @@ export interface Pressure {
   setFull(device: string, isFull: boolean): Promise<void>
   fullDevices(limit: number): Promise<string[]>
   facts(): Record<'usedBytes' | 'maxBytes' | 'fullDevices' | 'deadLetters', number>
+  /** Entries that are not done, by shard. */
+  backlogs(): readonly number[]
   /** Looks now. */
   look(): Promise<void>
   stop(): void
@@ -24,7 +27,7 @@ export interface Pressure {
 
 const numberIn = (info: string, name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
 
-export function watchPressure(link: Link, prefix: string): Pressure {
+export function watchPressure(link: Link, prefix: string, shards: number): Pressure {
   const { redis } = link
   const [devicesKey, versionKey] = fullKeys(prefix)
   const [deadKey] = deadKeys(prefix)
@@ -33,17 +36,28 @@ export function watchPressure(link: Link, prefix: string): Pressure {
   let usedBytes = 0
   let maxBytes = 0
   let deadLetters = 0
+  let backlogs: readonly number[] = []
 
   async function look(): Promise<void> {
-    const results = await resultsOf(redis.pipeline().info('memory').get(versionKey).hlen(deadKey))
-    const [info = '', version, letters] = results as [string, string | null, number]
+    const pipeline = redis.pipeline().info('memory').get(versionKey).hlen(deadKey)
+    for (let shard = 0; shard < shards; shard++) {
+      pipeline.hmget(shardKeys(prefix, shard).state, 'appended', 'doneCount')
+    }
+    const [info, version, letters, ...states] = await resultsOf(pipeline)
+    keep(info as string, letters as number, states as (string | null)[][])
+    await lookAtFull((version as string | null) ?? '')
+  }
+  function keep(info: string, letters: number, states: readonly (string | null)[][]): void {
     deadLetters = letters
+    backlogs = states.map(([appended, done]) => Number(appended ?? 0) - Number(done ?? 0))
     usedBytes = numberIn(info, 'used_memory')
     // Without a bound of its own it ends where the machine does.
     maxBytes = numberIn(info, 'maxmemory') || numberIn(info, 'total_system_memory')
-    if ((version ?? '') === fullVersion) return
+  }
+  async function lookAtFull(version: string): Promise<void> {
+    if (version === fullVersion) return
     full = new Set(await redis.smembers(devicesKey))
-    fullVersion = version ?? ''
+    fullVersion = version
   }
 
   let isLooking = false
@@ -72,6 +86,7 @@ export function watchPressure(link: Link, prefix: string): Pressure {
     },
     fullDevices: (limit) => redis.srandmember(devicesKey, limit),
     facts: () => ({ usedBytes, maxBytes, fullDevices: full.size, deadLetters }),
+    backlogs: () => backlogs,
     look,
     stop: () => clearInterval(timer),
   }

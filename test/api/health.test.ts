@@ -73,6 +73,28 @@ describe('the health of a node', () => {
     assert.deepEqual(explained.sort(), exported.sort())
   })
 
+  it('says how many jobs failed for good, by queue', async () => {
+    const { jobs } = test.node.server.opened
+    const rules = { concurrency: 1, attemptsMax: 1, backoffMs: 1, waitingMax: 1, deadMax: 1 }
+    const queue = jobs.queue('bad', rules)
+    const stop = queue.work(() => Promise.reject(new Error('never')))
+    await queue.add({ id: 'a', data: 1 })
+    while ((await queue.counts()).dead === 0) await new Promise(setImmediate)
+    await stop()
+    const samples = samplesOf(await (await fetch(`${test.url}/metrics`)).text())
+    assert.equal(samples.get('heliograph_dead_jobs{queue="bad"}'), 1)
+    assert.equal(samples.get('heliograph_dead_jobs{queue="push"}'), 0)
+  })
+
+  it('says nothing of a way that only the cluster has', async () => {
+    const samples = samplesOf(await (await fetch(`${test.url}/metrics`)).text())
+    const ofTheWay = /watermark|shard_backlog|held_rows|devices_behind|hearing_gaps/
+    assert.deepEqual(
+      [...samples.keys()].filter((name) => ofTheWay.test(name)),
+      [],
+    )
+  })
+
   it('names no device and no user', async () => {
     const page = await (await fetch(`${test.url}/metrics`)).text()
     assert.doesNotMatch(page, /\bh[12]\b|nobody/)

@@ -69,6 +69,16 @@ describe('hearing', () => {
     assert.deepEqual(did.slice(3), ['all read', 'a 11'])
   })
 
+  it('counts each loss once, however often it is said until it hears again', () => {
+    appended = () => Promise.resolve(0)
+    hearing.onLost()
+    hearing.onLost()
+    assert.equal(hearing.losses(), 1)
+    hearing.onGap()
+    hearing.onLost()
+    assert.equal(hearing.losses(), 2)
+  })
+
   it('forgets the answer of a gap when there is another one', async () => {
     const answers: ((seq: number) => void)[] = []
     appended = () => new Promise((resolve) => void answers.push(resolve))

@@ -60,6 +60,7 @@ describe('rows that nodes were told of', () => {
     const held = createHeldRows({ rowsMax: 2, bytesMax: 1_000 })
     for (let seq = 1; seq <= 4; seq++) held.hold(row('a', seq, 0))
     held.hold(row('b', 9, 0))
+    assert.equal(held.count(), 4, 'two rows, and two devices with more')
     const first = held.take(5)
     assert.deepEqual(
       first.map((each) => [place(each), each.source === undefined]),
@@ -71,6 +72,7 @@ describe('rows that nodes were told of', () => {
     )
     assert.deepEqual(held.take(8), [])
     assert.deepEqual(held.take(9).map(place), ['b 9.0'])
+    assert.equal(held.count(), 0)
     const narrow = createHeldRows({ rowsMax: 100, bytesMax: 15 })
     narrow.hold(row('a', 1, 0))
     narrow.hold(row('a', 2, 0))

@@ -166,6 +166,9 @@ export function jobsSuite(open: () => Promise<JobsOpening>): void {
       await queue.add({ id: 'bad', data: 3 })
       await seen.until(7)
       await counted({ waiting: 0, dead: 2 })
+      const deadline = performance.now() + 8_000
+      while (opening.jobs.dead()['q'] !== 2 && performance.now() < deadline) await delay(5)
+      assert.deepEqual(opening.jobs.dead(), { q: 2 })
     })
 
     it('that succeed at the second attempt are not dead', async () => {
