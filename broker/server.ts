@@ -54,8 +54,7 @@ function engineOf(guards: Guards, byDevice: (clientId: string) => Guard | undefi
     async restore(clientId) {
       const connection = byDevice(clientId)?.connection
       if (connection === undefined) return undefined
-      const state = await plugins.delivery.flow.ports.inbox.open(connection.device)
-      return state.subscribed ? connection.filter : undefined
+      return (await plugins.hasSession(connection)) ? connection.filter : undefined
     },
     async remember(clientId, filters, subscribed) {
       const connection = byDevice(clientId)?.connection

@@ -1,7 +1,7 @@
 /**
  * A connection of a device as the plugins see it: who it is, its socket, and the state that each plugin keeps of it.
  */
-import type { Principal, Row } from '../core/ports.ts'
+import type { InboxState, Principal, Row } from '../core/ports.ts'
 import type { Receipt } from '../topics/codec.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { ErrorCode } from '../topics/errors.ts'
@@ -37,6 +37,10 @@ export interface Connection {
   /** `Directory.version()` when its token was found to be good. */
   readonly directoryVersion: number
   epoch: number
+  /** Its inbox, opened behind the claim: once, whoever asks first. Undefined in it: the connection ended meanwhile. */
+  inbox: Promise<InboxState | undefined> | undefined
+  /** The inbox is open, and is to be closed. */
+  isInboxOpen: boolean
   isOpen: boolean
   /** Has a subscription now; the durable flag follows it. */
   isSubscribed: boolean

@@ -3,7 +3,7 @@
  * authorize, ingress (requests, raw, dedupe), delivery, receipts. The guard in broker/ hands frames in, nothing else.
  */
 import type { Metrics } from '../core/metrics.ts'
-import type { Mark, Ports, Principal, Row } from '../core/ports.ts'
+import type { InboxState, Mark, Ports, Principal, Row } from '../core/ports.ts'
 import type { DisconnectReason } from '../topics/disconnects.ts'
 import type { Connect } from '../topics/frames.ts'
 import { inboxTopicOf, ownPrefix } from '../topics/topic.ts'
@@ -36,7 +36,9 @@ export interface Plugins {
   login(connect: Connect): Promise<Login>
   /** A device that proved who it is, not yet claimed. */
   connect(principal: Principal, wire: Wire, hasWill: boolean): Connection
-  /** CONNACK is sent: claim the device, open its inbox, deliver if it has subscribed. */
+  /** Claims the device and opens its inbox. Has it subscribed before? CONNACK says so. */
+  hasSession(connection: Connection): Promise<boolean>
+  /** CONNACK is sent: claim and open, if that was not asked for before; deliver if it has subscribed. */
   ready(connection: Connection, isClean: boolean): Promise<void>
   subscribed(connection: Connection): void
   unsubscribed(connection: Connection): void
@@ -82,18 +84,14 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
     ingress,
     login: (connect) => authenticate(ports, connect, settings.observerHash, settings.timeouts.authenticateMs),
     connect: (principal, wire, hasWill) => newConnection(ports, principal, wire, hasWill),
+    async hasSession(connection) {
+      return (await inboxOf(delivery, connection))?.subscribed === true
+    },
     async ready(connection, isClean) {
-      const { device } = connection
-      const onWake = (row: Row) => wakePump(delivery, connection, row)
-      connection.epoch = ports.claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
-      await ports.claims.known(device, connection.epoch)
-      if (!connection.isOpen) return
-      // Revoked between its token's check and the claim: the eviction found nobody.
-      const isStale = connection.directoryVersion !== ports.directory.version()
-      if (isStale && (await ports.directory.accountOfDevice(device)) === undefined)
-        return connection.wire.end('revoked')
-      const state = await ports.inbox.open(device)
-      if (!connection.isOpen) return
+      const state = await inboxOf(delivery, connection)
+      // Nobody asks again, and its records take memory.
+      connection.inbox = undefined
+      if (state === undefined || !connection.isOpen) return
       connection.pump = createPump(state)
       if (connection.principal.account.kind === 'person') takeRecords(receipts, connection, state.records)
       if ((state.subscribed && !isClean) || connection.isSubscribed) this.subscribed(connection)
@@ -114,7 +112,7 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
       if (connection.epoch === 0) return
       ports.claims.release(connection.device, connection.epoch)
       settleTurn(delivery, connection)
-      ports.inbox.close(connection.device, sentSeqOf(connection))
+      if (connection.isInboxOpen) ports.inbox.close(connection.device, sentSeqOf(connection))
       tellGone(settings, connection, reason)
     },
     recover: (marks) => {
@@ -126,6 +124,33 @@ export function createPlugins(ports: Ports, metrics: Metrics, settings: PluginSe
       receipts.framesDue.stop()
     },
   }
+}
+
+function inboxOf(delivery: Delivery, connection: Connection): Promise<InboxState | undefined> {
+  connection.inbox ??= openInbox(delivery, connection)
+  return connection.inbox
+}
+
+/** Claims the device, then opens its inbox (B4): what is read of both holds for this connection. */
+async function openInbox(delivery: Delivery, connection: Connection): Promise<InboxState | undefined> {
+  const { claims, directory, inbox } = delivery.flow.ports
+  const { device } = connection
+  const onWake = (row: Row) => wakePump(delivery, connection, row)
+  connection.epoch = claims.claim(device, { onWake, onLost: (reason) => connection.wire.end(reason) })
+  await claims.known(device, connection.epoch)
+  if (!connection.isOpen) return undefined
+  // Revoked between its token's check and the claim: the eviction found nobody.
+  const isStale = connection.directoryVersion !== directory.version()
+  if (isStale && (await directory.accountOfDevice(device)) === undefined) connection.wire.end('revoked')
+  if (!connection.isOpen) return undefined
+  const state = await inbox.open(device)
+  if (connection.isOpen) {
+    connection.isInboxOpen = true
+    return state
+  }
+  // It ended meanwhile, and found nothing to close.
+  inbox.close(device, 0)
+  return undefined
 }
 
 /** Nobody asks when a thing was here. */
@@ -152,6 +177,8 @@ function newConnection(ports: Ports, principal: Principal, wire: Wire, hasWill: 
     sinceMs: ports.now(),
     directoryVersion: ports.directory.version(),
     epoch: 0,
+    inbox: undefined,
+    isInboxOpen: false,
     isOpen: true,
     isSubscribed: false,
     out: undefined,
