@@ -5,7 +5,7 @@
 import type { Redis } from 'ioredis'
 import type { Clock } from '../../core/ports.ts'
 import { shardCountKey } from './keys.ts'
-import { infoOf, makeTailWhole } from './tail.ts'
+import { doubtTail, infoOf, makeTailWhole } from './tail.ts'
 
 export interface Demands {
   readonly prefix: string
@@ -26,29 +26,30 @@ function isAtLeast(version: string, [major = 0, minor = 0]: number[]): boolean {
   return ofMajor > major || (ofMajor === major && ofMinor >= minor)
 }
 
-async function checkSettings(redis: Redis): Promise<void> {
-  const [policy, appendOnly, fsync] = await settingsOf(redis, ['maxmemory-policy', 'appendonly', 'appendfsync'])
+/** What CONFIG GET is asked for, and what it answers: names and values in turn. */
+export const SETTINGS = ['maxmemory-policy', 'appendonly', 'appendfsync'] as const
+
+/** Why a server that is set like this does not keep what it acknowledges. */
+export function faultOfSettings(found: readonly string[]): string | undefined {
+  const [policy, appendOnly, fsync] = SETTINGS.map((name) => found[found.indexOf(name) + 1])
   if (policy !== 'noeviction') {
-    throw new Error(`Redis may evict what it acknowledged: set maxmemory-policy noeviction (it is ${policy})`)
+    return `Redis may evict what it acknowledged: set maxmemory-policy noeviction (it is ${policy})`
   }
   if (appendOnly !== 'yes') {
-    throw new Error(`Redis would lose everything in a crash: set appendonly yes (it is ${appendOnly})`)
+    return `Redis would lose everything in a crash: set appendonly yes (it is ${appendOnly})`
   }
-  if (fsync !== 'always') {
-    throw new Error(`Redis would lose its last second in a crash: set appendfsync always (it is ${fsync})`)
-  }
+  if (fsync === 'always') return undefined
+  return `Redis would lose its last second in a crash: set appendfsync always (it is ${fsync})`
 }
 
-async function settingsOf(redis: Redis, names: string[]): Promise<(string | undefined)[]> {
-  try {
-    const found = (await redis.config('GET', ...names)) as string[]
-    return names.map((name) => {
-      const at = found.indexOf(name)
-      return at < 0 ? undefined : found[at + 1]
-    })
-  } catch (error) {
+async function checkSettings(redis: Redis, info: string): Promise<void> {
+  const found = await redis.config('GET', ...SETTINGS).catch((error: Error) => {
     throw new Error('Redis does not say how it is set: let this user run CONFIG GET', { cause: error })
-  }
+  })
+  const fault = faultOfSettings(found as string[])
+  if (fault === undefined) return
+  doubtTail(info)
+  throw new Error(fault)
 }
 
 /** Rights that are needed late, when nobody looks; without the others nothing starts. */
@@ -99,7 +100,7 @@ export async function checkServer(redis: Redis, demands: Demands, now: Clock): P
     const what = `cannot wait for the disks of ${replicasMin} replicas`
     throw new Error(`Redis ${version} ${what}: run 7.2 or later, or Valkey, or set REDIS_REPLICAS_MIN=0`)
   }
-  await checkSettings(redis)
+  await checkSettings(redis, info)
   await checkRights(redis)
   await checkClock(redis, now)
   await makeTailWhole(redis, info)

@@ -162,7 +162,9 @@ export async function openRedis(
   const [link, ofIntake, listening] = await openLinks(url, ofConnection, check, warn, `${prefix}beat:${node}`)
   const shared = createSharedClaims(link, prefix, node)
   const seen = { watermark: 0 }
-  const pressure = watchPressure(link, prefix, of.shards)
+  const pressure = watchPressure(link, prefix, of.shards, () => {
+    for (const each of [link, ofIntake]) each.reconnect()
+  })
   const intake = createIntake(ofIntake, prefix, of, pressure, seen, () => randomBytes(BOOT_BYTES).toString('base64url'))
   const heard = heardBy(options.hears ?? HEARS_NOTHING, seen, shared, warn)
   const channel: NodeChannel = await listenToNode(listening, prefix, node, {

@@ -1,9 +1,10 @@
 /**
- * What makes the intake refuse before the server does: how full its memory is, and which inboxes are; and for operators
- * how many dead letters there are, and entries that are not done. Looked at in a fixed interval; what arrives in
- * between is the overshoot (B6).
+ * What makes the intake refuse before the server does: how full its memory is, which inboxes are, and whether it is
+ * still set as it has to be; and for operators how many dead letters there are, and entries that are not done. Looked
+ * at in a fixed interval; what arrives in between is the overshoot (B6).
  */
 
+import { faultOfSettings, SETTINGS } from './check.ts'
 import { type Link, resultsOf } from './connection.ts'
 import { deadKeys, fullKeys, shardKeys } from './keys.ts'
 
@@ -27,7 +28,8 @@ export interface Pressure {
 
 const numberIn = (info: string, name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0)
 
-export function watchPressure(link: Link, prefix: string, shards: number): Pressure {
+/** `onUnsafe`: somebody has changed the server's settings, and it does not keep the promise any more. */
+export function watchPressure(link: Link, prefix: string, shards: number, onUnsafe: () => void): Pressure {
   const { redis } = link
   const [devicesKey, versionKey] = fullKeys(prefix)
   const [deadKey] = deadKeys(prefix)
@@ -40,10 +42,12 @@ export function watchPressure(link: Link, prefix: string, shards: number): Press
 
   async function look(): Promise<void> {
     const pipeline = redis.pipeline().info('memory').get(versionKey).hlen(deadKey)
+    pipeline.config('GET', ...SETTINGS)
     for (let shard = 0; shard < shards; shard++) {
       pipeline.hmget(shardKeys(prefix, shard).state, 'appended', 'doneCount')
     }
-    const [info, version, letters, ...states] = await resultsOf(pipeline)
+    const [info, version, letters, settings, ...states] = await resultsOf(pipeline)
+    if (faultOfSettings(settings as string[]) !== undefined) onUnsafe()
     keep(info as string, letters as number, states as (string | null)[][])
     await lookAtFull((version as string | null) ?? '')
   }

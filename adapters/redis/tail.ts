@@ -30,6 +30,14 @@ const isRewriting = (info: string): boolean =>
   infoOf(info, 'aof_rewrite_in_progress') === '1' || infoOf(info, 'aof_rewrite_scheduled') === '1'
 
 /**
+ * The file of this server was off, or may have been. Once it is on again it counts from the end of its first rewrite
+ * only: until then what is acknowledged goes to a temporary file that a crash leaves behind.
+ */
+export function doubtTail(info: string): void {
+  whole.delete(infoOf(info, 'run_id') ?? '')
+}
+
+/**
  * `info`: what the server has just said. Resolves when a rewrite since its start is done; it ends with the server's
  * own, or with the connection.
  */

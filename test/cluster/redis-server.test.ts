@@ -61,6 +61,24 @@ describe('a Redis of a cluster', () => {
       })
     }
 
+    it('is refused while it is set otherwise under a node that runs, and used again when it is as it was', async () => {
+      const node = await scene.node()
+      await append(node.intake, request(1))
+      for (const [setting, wrong, right] of refusals) {
+        await scene.redis.config('SET', setting, wrong)
+        await until(() => node.intake.refusal() === 'storage_unavailable', `that ${setting} ${wrong} is noticed`)
+        await assert.rejects(append(node.intake, request(2)), isFault('storage_unavailable'))
+        await scene.redis.config('SET', setting, right)
+        await until(() => node.isUsable(), `that ${setting} ${right} is noticed`)
+      }
+      // Its file was off meanwhile: what is acknowledged now is in it all the same.
+      await append(node.intake, request(2))
+      await own.kill()
+      await own.start()
+      await until(() => node.isUsable(), 'the node is back')
+      assert.deepEqual(await allTexts(node), ['request 1', 'request 2'])
+    })
+
     it('is refused when its user may not ask who listens, and the refusal says what to allow', async () => {
       await scene.redis.acl('SETUSER', 'narrow', 'on', '>secret', '~*', '&*', '+@all', '-pubsub|numsub')
       const url = own.url.replace('//', '//narrow:secret@')
