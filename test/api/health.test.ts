@@ -73,7 +73,8 @@ describe('the health of a node', () => {
     assert.deepEqual(explained.sort(), exported.sort())
   })
 
-  it('says how many jobs failed for good, by queue', async () => {
+  it('says how many jobs failed for good, by queue', async function () {
+    this.timeout(20_000)
     const { jobs } = test.node.server.opened
     const rules = { concurrency: 1, attemptsMax: 1, backoffMs: 1, waitingMax: 1, deadMax: 1 }
     const queue = jobs.queue('bad', rules)
@@ -81,7 +82,14 @@ describe('the health of a node', () => {
     await queue.add({ id: 'a', data: 1 })
     while ((await queue.counts()).dead === 0) await new Promise(setImmediate)
     await stop()
-    const samples = samplesOf(await (await fetch(`${test.url}/metrics`)).text())
+    const ask = async () => samplesOf(await (await fetch(`${test.url}/metrics`)).text())
+    let samples = await ask()
+    // A cluster looks at its queues each five seconds.
+    const deadline = performance.now() + 8_000
+    while (samples.get('heliograph_dead_jobs{queue="bad"}') !== 1 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      samples = await ask()
+    }
     assert.equal(samples.get('heliograph_dead_jobs{queue="bad"}'), 1)
     assert.equal(samples.get('heliograph_dead_jobs{queue="push"}'), 0)
   })

@@ -17,8 +17,11 @@ interface Counts {
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const MOCHA = fileURLToPath(new URL('../../node_modules/mocha/bin/mocha.js', import.meta.url))
+const RETENTION = 'test/cluster/workers-retention.test.ts'
 /** What was written for one process holds in the cluster too; in three processes, for each of which a run of its own. */
 const FLOWS = [
+  // It moves the clock of the stores, as worlds of the cluster's own profile can.
+  RETENTION,
   'test/flows/*.test.ts',
   'test/clients/*.test.ts',
   // C is about the embedded store: its tail, the thread that writes, its disk.
@@ -50,6 +53,7 @@ const EMBEDDED_ONLY: readonly (readonly [title: string, why: string])[] = [
   ['keeps no token in the folder', 'the same'],
   ['limits of the key directory', 'it stops the clock, and the one of a shared limiter is the server’s'],
   ['keeps the number nowhere in the store', 'the same'],
+  ['nothing of a way that only the cluster has', 'it is the cluster (test/cluster/way-metrics.test.ts)'],
   ['finds no account of another key', 'a cluster does not start with one (test/cluster/secrets.test.ts)'],
   ['and says that the disk is full', 'there is no disk of its own that could be full'],
   ['sees a node and its store in numbers', 'they are the numbers of the embedded store'],
@@ -66,7 +70,7 @@ const onCluster = (files: readonly string[]): Run => ({
   args: ['--no-check-leaks', ...files, '--grep', EMBEDDED_ONLY.map(([title]) => title).join('|'), '--invert'],
 })
 const RUNS: readonly Run[] = [
-  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', NODES] },
+  { env: {}, args: ['test/cluster/**/*.test.ts', '--ignore', NODES, '--ignore', RETENTION] },
   onCluster(FLOWS),
   onCluster(SDK),
   onCluster(API),

@@ -8,7 +8,7 @@ import { inOf, send, until } from '../data-plane/scene.ts'
 import { connect } from '../suites/broker.ts'
 import { asDevice, call, link, register } from '../world/person.ts'
 import { type ServerProcess, spawnServer } from '../world/process.ts'
-import { shareDeployment } from '../world/profile.ts'
+import { makeDeployment } from '../world/profile.ts'
 
 /** Two looks for nodes that died, and the job, on a machine that does other things too. */
 const GONE_MS_MAX = 40_000
@@ -20,10 +20,10 @@ describe('devices of a node that is killed', function () {
   let folder: string
   let other: ServerProcess
   before(async () => {
-    test = await startTestNode()
+    const env = await makeDeployment()
+    test = await startTestNode(env)
     folder = mkdtempSync(join(tmpdir(), 'heliograph-presence-'))
-    shareDeployment(test.folder, folder)
-    other = await spawnServer(folder, { WORKERS_INLINE: 'no' })
+    other = await spawnServer(folder, { ...env, WORKERS_INLINE: 'no' })
   })
   after(async () => {
     await other.kill()
