@@ -57,7 +57,7 @@ export interface JobFacts {
 
 /** Jobs outlive the processes that add them where the store does: not in memory. */
 export interface Jobs {
-  /** The same name has the same rules in every process. */
+  /** The same name has the same rules in every process; asked for again, it is the same queue. */
   queue(name: string, rules: QueueRules): JobQueue
   facts(): JobFacts
   /** Dead jobs by queue, of the queues that were asked for here; some seconds old at most while the store answers. */

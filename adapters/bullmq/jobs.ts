@@ -100,6 +100,7 @@ function countDead(queues: readonly Queue[]) {
 export function createJobs(settings: Settings): Jobs {
   const counts: Counts = { jobsAdded: 0, jobsRefused: 0, jobsFailed: 0 }
   const queues: Queue[] = []
+  const byName = new Map<string, JobQueue>()
   const dead = countDead(queues)
 
   function createQueue(name: string, rules: QueueRules): JobQueue {
@@ -141,7 +142,12 @@ export function createJobs(settings: Settings): Jobs {
   }
 
   return {
-    queue: createQueue,
+    queue(name, rules) {
+      // One connection, though brokers and workers in one process ask for the same.
+      const queue = byName.get(name) ?? createQueue(name, rules)
+      byName.set(name, queue)
+      return queue
+    },
     facts: () => ({ ...counts }),
     dead: dead.read,
     async close() {

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import { startTestNode, type TestNode } from '../api/node.ts'
-import { inOf, messages, send, TEXT_BYTES } from '../data-plane/scene.ts'
-import { connect } from '../suites/broker.ts'
+import { attendAt, messages, send, TEXT_BYTES } from '../data-plane/scene.ts'
 import type { Client } from '../world/client.ts'
 import { asDevice, register } from '../world/person.ts'
 import { makeDeployment } from '../world/profile.ts'
@@ -42,9 +41,8 @@ describe('a node that hears what it cannot read', function () {
     const [ann, bob] = [await register(test, '+15550001111'), await register(test, '+15550002222')].map(asDevice)
     assert.ok(ann !== undefined && bob !== undefined)
     const attend = async (device: typeof ann): Promise<Client> => {
-      const client = await connect({ port: test.node.server.mqttPort }, device)
+      const client = await attendAt(test.node.server.mqttPort, device)
       clients.push(client)
-      await client.subscribe(inOf(device))
       return client
     }
     const [from, to] = [await attend(ann), await attend(bob)]

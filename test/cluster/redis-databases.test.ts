@@ -1,8 +1,7 @@
 /** Two deployments in two databases of one Redis, under one prefix: its channels are heard in all databases. */
 import assert from 'node:assert/strict'
 import { startTestNode, type TestNode } from '../api/node.ts'
-import { inOf, messages, send } from '../data-plane/scene.ts'
-import { connect } from '../suites/broker.ts'
+import { attendAt, messages, send } from '../data-plane/scene.ts'
 import type { Client } from '../world/client.ts'
 import { asDevice, register } from '../world/person.ts'
 import { makeDeployment } from '../world/profile.ts'
@@ -29,9 +28,8 @@ describe('deployments in two databases of one Redis', function () {
     const [ann, bob] = [await register(test, '+15550001111'), await register(test, '+15550002222')].map(asDevice)
     assert.ok(ann !== undefined && bob !== undefined)
     const attend = async (device: typeof ann): Promise<Client> => {
-      const client = await connect({ port: test.node.server.mqttPort }, device)
+      const client = await attendAt(test.node.server.mqttPort, device)
       clients.push(client)
-      await client.subscribe(inOf(device))
       return client
     }
     const [from, to] = [await attend(ann), await attend(bob)]

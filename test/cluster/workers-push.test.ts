@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createJobs } from '../../adapters/bullmq/jobs.ts'
 import { queues } from '../../workers/index.ts'
-import { inOf, messages, send } from '../data-plane/scene.ts'
-import { connect } from '../suites/broker.ts'
+import { attendAt, messages, send } from '../data-plane/scene.ts'
 import { startWorker, type WorkerProcess } from '../workers/worker-process.ts'
 import type { Client } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
@@ -36,9 +35,8 @@ describe('the queues of a deployment', function () {
     rmSync(folder, { recursive: true, force: true })
   })
   async function attend(device: TestDevice): Promise<Client> {
-    const client = await connect({ port: broker.port }, device)
+    const client = await attendAt(broker.port, device)
     clients.push(client)
-    await client.subscribe(inOf(device))
     return client
   }
   const pushes = (): unknown[] =>

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { Delivery, Receipt, WireError } from '../../topics/codec.ts'
 import { decodeDelivery, encodeSendRequest } from '../../topics/codec.ts'
 import { retain, WALK_BEGIN } from '../../workers/retention.ts'
+import { connect } from '../suites/broker.ts'
 import type { Client, Received } from '../world/client.ts'
 import type { TestDevice } from '../world/devices.ts'
 import { isCluster, shareDeployment } from '../world/profile.ts'
@@ -194,6 +195,13 @@ export async function send(client: Client, from: TestDevice, to: readonly TestDe
 
 export const outOf = ({ id }: TestDevice): string => `d/${id}/out`
 export const inOf = ({ id }: TestDevice): string => `d/${id}/in`
+
+/** A device at whatever listens there, subscribed. */
+export async function attendAt(port: number, device: TestDevice): Promise<Client> {
+  const client = await connect({ port }, device)
+  await client.subscribe(inOf(device))
+  return client
+}
 
 /** Connects a person's device, subscribed. */
 export async function attend(world: World, device: TestDevice, options: Parameters<World['connect']>[1] = {}) {
